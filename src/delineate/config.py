@@ -1,0 +1,429 @@
+"""All settings: frozen models, one docstring per field, YAML in and out.
+
+The docstring under a field feeds ``--help``, the documentation and the error messages. Components
+(the network, the loss) are unions told apart by ``name``; their fields and defaults are those of
+the constructor they configure, which a test compares.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+FORMAT_VERSION = 1
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Size = tuple[PositiveInt, PositiveInt]
+
+
+class Config(BaseModel):
+    """A frozen section of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TaskConfig(Config):
+    """What is to be segmented."""
+
+    kind: Literal["auto", "binary", "multiclass", "multilabel"] = "auto"
+    """Binary, multiclass or multilabel; auto reads it from the masks."""
+    class_names: tuple[str, ...] = ()
+    """Class names in the order of their indices; empty takes them from the legend or the data."""
+    background: str | None = None
+    """The class that means over classes leave out (multiclass)."""
+
+
+class DataConfig(Config):
+    """Where images and masks are, and what the values in the masks mean."""
+
+    images: tuple[str, ...] = ()
+    """Folders or glob patterns of the images, relative to DATA; empty finds them."""
+    masks: tuple[str, ...] = ()
+    """Folders or glob patterns of the masks, relative to DATA; empty finds them."""
+    mask_suffix: str | None = None
+    """What a mask's name adds to its image's name, for example _1stHO; None tries the usual."""
+    legend: dict[str, str | int | tuple[str | int, ...]] = {}
+    """Class name to the colour (#RRGGBB) or value, or several, that stand for it in the masks."""
+    ignore: tuple[str | int, ...] = ()
+    """Colours or values in the masks whose pixels do not count (void, unlabelled)."""
+    foreground_value: int | None = None
+    """The value of the wanted class where a mask holds two values; 0 wants the dark one."""
+    groups: str | None = None
+    """Regular expression on an image's relative path; images whose matches agree stay together."""
+    split: tuple[Fraction, Fraction, Fraction] = (0.7, 0.15, 0.15)
+    """Shares of training, validation and test where the folder has no split of its own."""
+    split_seed: int = 0
+    """Seed of the split; kept apart from the training seed so that runs share their test set."""
+    cache_gib: NonNegativeFloat = 4.0
+    """Memory for decoded images, in GiB; what does not fit is decoded again each time."""
+    num_workers: int | None = None
+    """Processes that load data; None sets it from the machine."""
+
+
+class _NetworkConfig(Config):
+    width: PositiveInt = 32
+    """Channels at the finest level; each level below has twice as many."""
+    depth: Annotated[int, Field(ge=2, le=6)] = 4
+    """Number of poolings."""
+    stem_stride: Literal[1, 2, 4] = 1
+    """Pixels folded into channels before the first level, side by side; the head unfolds them."""
+    max_width: PositiveInt = 512
+    """No level has more channels than this."""
+    downsampling: Literal["max_pool", "strided_conv"] = "max_pool"
+    """How the resolution is halved."""
+    upsampling: Literal["transposed", "bilinear", "nearest", "pixel_shuffle"] = "transposed"
+    """How the resolution is doubled."""
+    norm: Literal["batch", "group", "instance", "none"] = "batch"
+    """Normalisation; group and instance suit very small batches, batch tiles exactly."""
+    activation: Literal["relu", "leaky_relu", "gelu", "silu"] = "relu"
+    """Non-linearity after each normalisation."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of channels dropped at the two coarsest levels during training."""
+    deep_supervision: NonNegativeInt = 0
+    """Number of auxiliary heads on coarser decoder levels, used in training only."""
+
+
+class UNetConfig(_NetworkConfig):
+    """U-Net: plain double convolutions. https://arxiv.org/abs/1505.04597."""
+
+    name: Literal["unet"] = "unet"
+    """The architecture."""
+
+
+class ResUNetConfig(_NetworkConfig):
+    """ResUNet: residual blocks. https://arxiv.org/abs/1711.10684."""
+
+    name: Literal["resunet"] = "resunet"
+    """The architecture."""
+    preactivation: bool = False
+    """Norm and activation before each convolution (https://arxiv.org/abs/1603.05027)."""
+
+
+ModelConfig = Annotated[UNetConfig | ResUNetConfig, Field(discriminator="name")]
+
+Reduction = Literal["image", "batch", "batch_class"]
+
+
+class _OverlapConfig(Config):
+    reduction: Reduction = "batch"
+    """Overlap summed per image, over the batch, or over the batch and all classes together."""
+    smooth: NonNegativeFloat = 1.0
+    """Pixels added to numerator and denominator."""
+
+
+class DiceLossConfig(_OverlapConfig):
+    """1 - soft Dice. https://arxiv.org/abs/1606.04797."""
+
+    name: Literal["dice"] = "dice"
+    """The loss."""
+
+
+class FocalLossConfig(Config):
+    """Cross-entropy that dwells on hard pixels. https://arxiv.org/abs/1708.02002."""
+
+    name: Literal["focal"] = "focal"
+    """The loss."""
+    alpha: Fraction | None = 0.25
+    """Weight of the positives (negatives get 1 - alpha); None weighs both alike."""
+    gamma: NonNegativeFloat = 2.0
+    """Exponent that turns easy pixels down."""
+
+
+class FocalDiceLossConfig(_OverlapConfig):
+    """balance x Dice + (1 - balance) x Focal, for rare positives and small objects."""
+
+    name: Literal["focal_dice"] = "focal_dice"
+    """The loss."""
+    balance: Fraction = 0.5
+    """Share of Dice (the guide's lambda)."""
+    alpha: Fraction | None = 0.25
+    """Weight of the positives in the focal part."""
+    gamma: NonNegativeFloat = 2.0
+    """Exponent of the focal part."""
+
+
+class TverskyLossConfig(_OverlapConfig):
+    """1 - Tversky index. https://arxiv.org/abs/1706.05721."""
+
+    name: Literal["tversky"] = "tversky"
+    """The loss."""
+    alpha: NonNegativeFloat = 0.3
+    """Weight of false positives."""
+    beta: NonNegativeFloat = 0.7
+    """Weight of false negatives."""
+
+
+class FocalTverskyLossConfig(_OverlapConfig):
+    """(1 - Tversky index)^gamma. https://arxiv.org/abs/1810.07842."""
+
+    name: Literal["focal_tversky"] = "focal_tversky"
+    """The loss."""
+    alpha: NonNegativeFloat = 0.3
+    """Weight of false positives."""
+    beta: NonNegativeFloat = 0.7
+    """Weight of false negatives."""
+    gamma: Annotated[float, Field(gt=0)] = 1.33
+    """Exponent; above 1 dwells on classes that are segmented badly."""
+
+
+class CrossEntropyLossConfig(Config):
+    """Mean negative log-likelihood of the valid pixels."""
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+    """The loss."""
+    pos_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of positive pixels (binary and multilabel)."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target that is spread evenly over the classes."""
+
+
+class CrossEntropyDiceLossConfig(_OverlapConfig):
+    """balance x Dice + (1 - balance) x cross-entropy: BCE+Dice or CE+Dice, as the task is."""
+
+    name: Literal["ce_dice"] = "ce_dice"
+    """The loss."""
+    balance: Fraction = 0.5
+    """Share of Dice."""
+    pos_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight of positive pixels in the cross-entropy (binary and multilabel)."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target that is spread evenly over the classes, in the cross-entropy."""
+
+
+class BoundaryLossConfig(Config):
+    """Probability mass weighed by signed distance to the boundary. https://arxiv.org/abs/1812.07032."""
+
+    name: Literal["boundary"] = "boundary"
+    """The loss."""
+
+
+class ClDiceLossConfig(Config):
+    """1 - soft centreline Dice, for thin structures. https://arxiv.org/abs/2003.07311."""
+
+    name: Literal["cl_dice"] = "cl_dice"
+    """The loss."""
+    iterations: PositiveInt = 5
+    """Rounds of soft thinning; at least half the width of the thickest structure, in pixels."""
+    reduction: Reduction = "batch"
+    """Sums taken per image, over the batch, or over the batch and all classes together."""
+    smooth: NonNegativeFloat = 1.0
+    """Pixels added to numerator and denominator."""
+
+
+SingleLossConfig = Annotated[
+    DiceLossConfig
+    | FocalLossConfig
+    | FocalDiceLossConfig
+    | TverskyLossConfig
+    | FocalTverskyLossConfig
+    | CrossEntropyLossConfig
+    | CrossEntropyDiceLossConfig
+    | BoundaryLossConfig
+    | ClDiceLossConfig,
+    Field(discriminator="name"),
+]
+
+
+class LossTerm(Config):
+    """One term of a weighted sum."""
+
+    weight: NonNegativeFloat = 1.0
+    """Factor of this term."""
+    loss: SingleLossConfig
+    """The loss of this term."""
+
+
+class WeightedSumLossConfig(Config):
+    """A weighted sum of losses."""
+
+    name: Literal["weighted_sum"] = "weighted_sum"
+    """The loss."""
+    terms: Annotated[tuple[LossTerm, ...], Field(min_length=1)]
+    """The terms and their weights."""
+
+
+LossConfig = Annotated[
+    DiceLossConfig
+    | FocalLossConfig
+    | FocalDiceLossConfig
+    | TverskyLossConfig
+    | FocalTverskyLossConfig
+    | CrossEntropyLossConfig
+    | CrossEntropyDiceLossConfig
+    | BoundaryLossConfig
+    | ClDiceLossConfig
+    | WeightedSumLossConfig,
+    Field(discriminator="name"),
+]
+
+
+class SpatialConfig(Config):
+    """Changes of place, for image and target together, in one resampling."""
+
+    flip_horizontal: Fraction = 0.5
+    """Odds of a left-right flip."""
+    flip_vertical: Fraction = 0.5
+    """Odds of an upside-down flip."""
+    quarter_turns: bool = True
+    """Whether to turn by 0, 90, 180 or 270 degrees, each as likely."""
+    warp: Fraction = 0.5
+    """Odds that rotation, scale and shear are drawn at all."""
+    rotation: NonNegativeFloat = 15.0
+    """Largest rotation, in degrees."""
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.8, 1.25)
+    """Smallest and largest magnification, drawn evenly in its logarithm."""
+    shear: NonNegativeFloat = 5.0
+    """Largest shear, in degrees."""
+    elastic: Fraction = 0.0
+    """Odds of an elastic deformation."""
+    elastic_magnitude: NonNegativeFloat = 8.0
+    """Typical displacement of the elastic deformation, in pixels."""
+    elastic_spacing: PositiveInt = 64
+    """Distance of its control points, in pixels."""
+
+
+class IntensityConfig(Config):
+    """Changes of brightness and sharpness, for the image alone."""
+
+    brightness: NonNegativeFloat = 0.2
+    """Largest shift, as a share of the value range."""
+    contrast: NonNegativeFloat = 0.2
+    """Largest change of the contrast factor around 1."""
+    gamma: NonNegativeFloat = 0.2
+    """Largest change of the exponent's logarithm."""
+    channel_jitter: NonNegativeFloat = 0.05
+    """Largest shift of a single channel, as a share of the value range."""
+    odds: Fraction = 0.5
+    """Odds of each of brightness, contrast, gamma and channel jitter."""
+    blur: Fraction = 0.1
+    """Odds of a Gaussian blur."""
+    blur_sigma: NonNegativeFloat = 1.5
+    """Largest standard deviation of the blur, in pixels."""
+    noise: Fraction = 0.1
+    """Odds of Gaussian noise."""
+    noise_sigma: NonNegativeFloat = 0.05
+    """Largest standard deviation of the noise, as a share of the value range."""
+    jpeg: Fraction = 0.0
+    """Odds of JPEG artefacts (images of 1 or 3 channels)."""
+    jpeg_quality: tuple[PositiveInt, PositiveInt] = (50, 95)
+    """Lowest and highest JPEG quality."""
+
+
+class AugmentationConfig(Config):
+    """Random changes of the training patches; validation and test see none."""
+
+    spatial: SpatialConfig = SpatialConfig()
+    """Changes of place."""
+    intensity: IntensityConfig = IntensityConfig()
+    """Changes of values."""
+
+
+class TrainingConfig(Config):
+    """How the weights are learned."""
+
+    epochs: PositiveInt | None = 100
+    """Number of epochs; None where `time` sets the length."""
+    time: Annotated[float, Field(gt=0)] | None = None
+    """Length in seconds, validation included; the steps are counted from the measured speed."""
+    steps_per_epoch: PositiveInt | None = None
+    """Steps between validations; None shows as many pixels as the training split has."""
+    patch_size: Size = (256, 256)
+    """Height and width of a training patch, in pixels."""
+    batch_size: PositiveInt = 8
+    """Patches in a batch."""
+    accumulation: PositiveInt = 1
+    """Batches whose gradients are summed before a step."""
+    foreground_odds: Fraction = 0.33
+    """Share of the patches that are centred on a foreground pixel, classes drawn evenly."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: NonNegativeFloat = 1e-4
+    """Decoupled weight decay of AdamW; biases and norms are spared."""
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of the steps in which the learning rate rises linearly to its peak."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest norm of the gradient; None does not clip."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the averaged weights, warmed up; 0 switches averaging off."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weights of the classes in the loss: none, or by inverse square root of their frequency."""
+    early_stopping: PositiveInt | None = None
+    """Epochs without a better validation score after which training stops; None never stops."""
+    amp: Literal["auto", "bfloat16", "float16", "off"] = "auto"
+    """Reduced precision; auto takes what the device has in hardware."""
+    seed: int = 0
+    """Seed of the weights, the patches and the augmentation."""
+
+
+class PostprocessingConfig(Config):
+    """What is done to a mask before it is written."""
+
+    opening_radius: NonNegativeInt = 0
+    """Radius of an opening (removes thin specks), in pixels."""
+    closing_radius: NonNegativeInt = 0
+    """Radius of a closing (bridges thin gaps), in pixels."""
+    min_object_area: NonNegativeInt = 0
+    """Smaller objects are removed, in pixels."""
+    min_hole_area: NonNegativeInt = 0
+    """Smaller holes are filled, in pixels."""
+
+
+class EvaluationConfig(Config):
+    """How a model is judged."""
+
+    num_bins: Annotated[int, Field(ge=16)] = 4096
+    """Bins of the probability histograms behind the curves and the threshold."""
+
+
+class PredictionConfig(Config):
+    """How a model is applied."""
+
+    tile_size: Size = (512, 512)
+    """Height and width of a tile, in pixels; smaller images are predicted whole."""
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Share of a tile that it has in common with its neighbour."""
+    blend: Literal["gaussian", "average"] = "gaussian"
+    """How probabilities of overlapping tiles are weighted."""
+    batch_size: PositiveInt = 4
+    """Tiles in a batch."""
+    postprocessing: PostprocessingConfig = PostprocessingConfig()
+    """What is done to the mask."""
+
+
+class Settings(Config):
+    """Everything that a run is made from."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    """Version of this file's format."""
+    task: TaskConfig = TaskConfig()
+    """What is to be segmented."""
+    data: DataConfig = DataConfig()
+    """Where images and masks are, and what they mean."""
+    model: ModelConfig = UNetConfig()
+    """The network."""
+    loss: LossConfig = CrossEntropyDiceLossConfig()
+    """What training minimises."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+    """Random changes of the training patches."""
+    training: TrainingConfig = TrainingConfig()
+    """How the weights are learned."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How a model is judged."""
+    prediction: PredictionConfig = PredictionConfig()
+    """How a model is applied."""
+
+
+def dump_settings(settings: Config) -> dict[str, Any]:
+    """Return plain dicts, lists, strings and numbers, ready for YAML or JSON."""
+    return settings.model_dump(mode="json")
+
+
+def save_settings(settings: Settings, path: Path) -> None:
+    """Write the settings as YAML."""
+    path.write_text(
+        yaml.safe_dump(dump_settings(settings), sort_keys=False, allow_unicode=True),
+        encoding="utf-8",
+    )

@@ -1,0 +1,1 @@
+"""Counts, curves and scores."""

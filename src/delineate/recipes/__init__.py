@@ -1,0 +1,1 @@
+"""Rules that turn facts about the data into settings."""
