@@ -1,4 +1,4 @@
-"""All settings: frozen models, one docstring per field, YAML in and out.
+"""All settings: frozen models, one docstring per field.
 
 The docstring under a field feeds ``--help``, the documentation and the error messages. Components
 (the network, the loss) are unions told apart by ``name``; their fields and defaults are those of
@@ -7,16 +7,50 @@ the constructor they configure, which a test compares.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+)
+
+from delineate.errors import ConfigError
 
 FORMAT_VERSION: Literal[1] = 1
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[PositiveInt, PositiveInt]
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that a duration such as 90s, 10m, 1h30m or 600 stands for.
+
+    Raises:
+        ConfigError: If `text` is not such a duration.
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is None or not any(match.groups()):
+        raise ConfigError(f"duration {text!r} is not understood; write 90s, 10m or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _seconds(value: object) -> object:
+    try:
+        return parse_duration(value) if isinstance(value, str) else value
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 
 
 class Config(BaseModel):
@@ -326,8 +360,8 @@ class TrainingConfig(Config):
 
     epochs: PositiveInt | None = 100
     """Number of epochs; None where `time` sets the length."""
-    time: Annotated[float, Field(gt=0)] | None = None
-    """Length in seconds, validation included; the steps are counted from the measured speed."""
+    time: Seconds | None = None
+    """Length (90s, 10m, 1h30m), validation included; the steps follow from the measured speed."""
     steps_per_epoch: PositiveInt | None = None
     """Steps between validations; None shows as many pixels as the training split has."""
     patch_size: Size = (256, 256)
@@ -414,16 +448,3 @@ class Settings(Config):
     """How a model is judged."""
     prediction: PredictionConfig = PredictionConfig()
     """How a model is applied."""
-
-
-def dump_settings(settings: Config) -> dict[str, Any]:
-    """Return plain dicts, lists, strings and numbers, ready for YAML or JSON."""
-    return settings.model_dump(mode="json")
-
-
-def save_settings(settings: Settings, path: Path) -> None:
-    """Write the settings as YAML."""
-    path.write_text(
-        yaml.safe_dump(dump_settings(settings), sort_keys=False, allow_unicode=True),
-        encoding="utf-8",
-    )
