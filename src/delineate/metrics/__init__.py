@@ -1,1 +1,4 @@
-"""Counts, curves and scores."""
+"""Counts, curves and scores.
+
+Import from the modules: `delineate.metrics.confusion` and `delineate.metrics.curves`.
+"""
