@@ -1,0 +1,215 @@
+"""The commands, one per stage; each parses, calls the function of its name, and prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import cyclopts
+from cyclopts import Parameter
+
+from delineate.cli.display import print_evaluation, print_info, print_settings
+from delineate.cli.setting_flags import split_setting_flags
+from delineate.config import Settings, parse_duration
+from delineate.errors import DelineateError, UsageError
+
+Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]
+Overrides = Annotated[dict[str, Any] | None, Parameter(parse=False)]
+
+SETTABLE: dict[str, tuple[str, ...]] = {
+    "train": tuple(name for name in Settings.model_fields if name != "format_version"),
+    "evaluate": ("task", "data", "evaluation", "prediction"),
+    "predict": ("data", "prediction"),
+}
+"""Command -> the sections of settings that its flags may name."""
+
+app = cyclopts.App(
+    name="delineate",
+    help="From a folder of images and masks to a trained, evaluated segmentation model.",
+    version_flags=["--version"],
+    help_flags=["--help", "-h"],
+)
+
+
+@app.command
+def demo(*, out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("demo")) -> None:
+    """Make sample images, train on them for about two minutes, evaluate and predict.
+
+    Args:
+        out: Folder for the samples, the runs and the predictions.
+    """
+    from delineate.demo import demo as run_demo
+
+    run_demo(out)
+
+
+@app.command
+def train(
+    data: Path,
+    /,
+    *,
+    run: Path | None = None,
+    config: Path | None = None,
+    time: str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    overrides: Overrides = None,
+) -> None:
+    """Train a model on a folder of images and masks.
+
+    Any setting may follow as a flag, such as --loss.name focal_dice or --training.batch-size 4.
+
+    Args:
+        data: A folder, a data.yaml or a CSV of paths.
+        run: Folder that the run is written to; a new one under runs/ unless given.
+        config: YAML file of settings; flags go over it.
+        time: Length of the training, such as 90s, 10m or 1h30m, validation included.
+        epochs: Length of the training in epochs, instead of a time.
+        seed: Seed of the weights, the patches and the augmentation.
+        device: auto, cpu, cuda, cuda:1, mps.
+    """
+    from delineate.training.trainer import train as run_training
+
+    seconds = None if time is None else parse_duration(time)
+    run_training(
+        data,
+        run=run,
+        config=config,
+        time=seconds,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        overrides=overrides,
+    )
+
+
+@app.command
+def evaluate(
+    model: Path,
+    data: Path,
+    /,
+    *,
+    split: str = "test",
+    out: Out = None,
+    device: str = "auto",
+    overrides: Overrides = None,
+) -> None:
+    """Score a model on one split of a data set; writes metrics.json and report.html.
+
+    Args:
+        model: A model file or a run folder.
+        data: A folder, a data.yaml or a CSV of paths.
+        split: train, val or test.
+        out: Folder for metrics.json and report.html.
+        device: auto, cpu, cuda, cuda:1, mps.
+    """
+    from delineate.evaluation.evaluate import evaluate as run_evaluation
+
+    result = run_evaluation(model, data, split=split, out=out, device=device, overrides=overrides)
+    print_evaluation(result)
+
+
+@app.command
+def predict(
+    model: Path,
+    /,
+    *sources: Path,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    tile_size: int | None = None,
+    overlap: float | None = None,
+    threshold: float | None = None,
+    save: str = "mask",
+    exist_ok: Annotated[bool, Parameter(negative=())] = False,
+    device: str = "auto",
+    overrides: Overrides = None,
+) -> None:
+    """Segment images and write their masks.
+
+    Args:
+        model: A model file or a run folder.
+        sources: Images, or folders of images.
+        out: Folder for the results; a file where SOURCE is one image.
+        tile_size: Height and width of a tile, in pixels.
+        overlap: Share of a tile that it has in common with its neighbour, 0 to below 1.
+        threshold: Probability from which a pixel is foreground; the tuned one unless given.
+        save: What to write, of mask, prob and overlay, separated by commas.
+        exist_ok: Write over results that are there.
+        device: auto, cpu, cuda, cuda:1, mps.
+    """
+    from delineate.prediction.predict import predict as run_prediction
+
+    if not sources:
+        raise UsageError("predict needs at least one image or folder after MODEL")
+    run_prediction(
+        model,
+        sources,
+        out=out,
+        tile_size=tile_size,
+        overlap=overlap,
+        threshold=threshold,
+        save=tuple(part.strip() for part in save.split(",") if part.strip()),
+        exist_ok=exist_ok,
+        device=device,
+        overrides=overrides,
+    )
+
+
+@app.command
+def info(model: Path, /) -> None:
+    """Show what a model is made of, what it was trained on and how good it is.
+
+    Args:
+        model: A model file or a run folder.
+    """
+    from delineate.model_file import read_model_info
+
+    print_info(read_model_info(model))
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Run one command line and return its exit code.
+
+    A `DelineateError` becomes one sentence on stderr and its own exit code, Ctrl-C 130; anything
+    else is a defect of the program and shows its traceback.
+    """
+    try:
+        return _dispatch(list(tokens))
+    except DelineateError as error:
+        print(f"delineate: {error}", file=sys.stderr)
+        return error.exit_code
+    except cyclopts.CycloptsError as error:
+        print(f"delineate: {' '.join(str(error).split())}", file=sys.stderr)
+        return UsageError.exit_code
+    except KeyboardInterrupt:
+        print("delineate: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception:
+        traceback.print_exc()
+        print(
+            "delineate: the lines above show a defect of delineate, not of your data; "
+            "please report them together with the command.",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _dispatch(tokens: list[str]) -> int:
+    command_name = next((token for token in tokens if not token.startswith("-")), None)
+    sections = SETTABLE.get(command_name or "", ())
+    is_help = any(token in ("--help", "-h") for token in tokens)
+    rest, overrides = (tokens, {}) if is_help else split_setting_flags(tokens, sections)
+    command, bound, ignored = app.parse_args(rest, exit_on_error=False, print_error=False)
+    if "overrides" in ignored:
+        bound.arguments["overrides"] = overrides or None
+    command(*bound.args, **bound.kwargs)
+    if is_help and sections:
+        print_settings(cast(str, command_name), sections)
+    return 0
