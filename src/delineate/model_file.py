@@ -1,0 +1,348 @@
+"""The one deployable file: weights, and everything needed to use them.
+
+A model file is a safetensors file (https://huggingface.co/docs/safetensors) whose metadata has the
+single key ``delineate``: a JSON document with sorted keys and no clock in it, so that equal models
+are equal bytes. Loading reads numbers only, never code, and checks the document, and each tensor's
+name and shape against the architecture, before it makes room for the weights.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from delineate.config import Fraction, ModelConfig, PredictionConfig
+from delineate.errors import DelineateError, ModelFileError
+from delineate.files import write_atomically
+from delineate.preprocessing import Preprocessing
+from delineate.task import Task
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT_VERSION = 1
+METADATA_KEY = "delineate"
+FILE_NAME = "model.safetensors"
+"""The model file of a run folder."""
+
+_MAX_HEADER_BYTES = 16 * 2**20
+_MAX_CHANNELS = 2**16
+
+
+@dataclass
+class SegmentationModel:
+    """A network and everything needed to use it."""
+
+    network: torch.nn.Module
+    """Normalised images (B, in_channels, H, W) in, logits (B, num_classes, H, W) out."""
+    task: Task
+    """The classes and what the logits mean."""
+    preprocessing: Preprocessing
+    """From pixels to what the network takes."""
+    architecture: dict[str, Any]
+    """``name``, ``in_channels``, ``num_classes`` and ``settings``, as `build_model` takes them."""
+    tile_size: tuple[int, int]
+    """Height and width of a tile, in pixels."""
+    thresholds: tuple[float, ...] | None = None
+    """One per class, on probabilities; None is 0.5, or the argmax where multiclass."""
+    prediction: dict[str, Any] = field(default_factory=dict)
+    """Other fields of `PredictionConfig`: overlap, blend, batch_size, postprocessing."""
+    decoder: dict[str, Any] = field(default_factory=dict)
+    """What the values in the masks mean, as `MaskDecoder.as_dict` says it."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """Scores on the validation split."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Where the weights come from: versions, data digest, seed, configuration."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Architecture(_Strict):
+    name: str
+    in_channels: Annotated[int, Field(ge=1, le=_MAX_CHANNELS)]
+    num_classes: Annotated[int, Field(ge=1, le=_MAX_CHANNELS)]
+    settings: dict[str, Any]
+
+
+class _Document(_Strict):
+    format_version: Literal[1]
+    task: dict[str, Any]
+    preprocessing: dict[str, Any]
+    architecture: _Architecture
+    stride: int
+    halo: int | None
+    tile_size: tuple[int, int]
+    thresholds: tuple[Fraction, ...] | None
+    prediction: dict[str, Any]
+    decoder: dict[str, Any]
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+def save_model(model: SegmentationModel, path: Path) -> None:
+    """Write a model file, whole or not at all.
+
+    Raises:
+        ModelFileError: If the weights are not finite or the parts do not fit each other.
+        ResourceError: If the disk is full.
+    """
+    from safetensors.torch import save
+
+    document = _describe(model)
+    _check_document(document, path)
+    tensors = {
+        name: (tensor.float() if tensor.is_floating_point() else tensor)
+        .detach()
+        .cpu()
+        .contiguous()
+        .clone()
+        for name, tensor in model.network.state_dict().items()
+    }
+    _check_finite(tensors, path)
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    content = save(tensors, metadata={METADATA_KEY: text})
+    with write_atomically(path, needed=len(content)) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_model_info(path: Path) -> dict[str, Any]:
+    """Return the document of a model file or run folder, without reading the weights.
+
+    Raises:
+        ModelFileError: If the file is missing, damaged or not a model file of this program.
+    """
+    path = find_model_file(path)
+    document, _, _ = _read_header(path)
+    _check_document(document, path)
+    return document
+
+
+def load_model(path: Path, device: torch.device | str = "cpu") -> SegmentationModel:
+    """Load a model from a model file or run folder, its network in evaluation mode.
+
+    Raises:
+        ModelFileError: If the file is missing, damaged, foreign, or its weights do not fit the
+            architecture it names.
+    """
+    import safetensors
+    from safetensors.torch import load
+
+    path = find_model_file(path)
+    document, shapes, num_bytes = _read_header(path)
+    _check_document(document, path)
+    network = _plan_network(document["architecture"], shapes, path)
+    content = path.read_bytes()
+    if len(content) != num_bytes:
+        raise ModelFileError(f"{path} changed while it was read; try again")
+    try:
+        tensors = load(content)
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise ModelFileError(_damaged(path, str(error))) from error
+    _check_finite(tensors, path)
+    network.load_state_dict(tensors, strict=True, assign=True)
+    assert not any(t.is_meta for t in chain(network.parameters(), network.buffers()))
+    return SegmentationModel(
+        network=network.to(device).eval(),
+        task=Task.from_dict(document["task"]),
+        preprocessing=Preprocessing.from_dict(document["preprocessing"]),
+        architecture=document["architecture"],
+        tile_size=cast("tuple[int, int]", tuple(document["tile_size"])),
+        thresholds=None if document["thresholds"] is None else tuple(document["thresholds"]),
+        prediction=document["prediction"],
+        decoder=document["decoder"],
+        metrics=document["metrics"],
+        provenance=document["provenance"],
+    )
+
+
+def find_model_file(path: Path) -> Path:
+    """Return the model file that `path` is, or holds if it is a run folder.
+
+    Raises:
+        ModelFileError: If there is none.
+    """
+    if path.is_dir():
+        if not (path / FILE_NAME).is_file():
+            raise ModelFileError(
+                f"{path} is a folder without {FILE_NAME}; name a run folder whose training has "
+                "saved a model, or a model file"
+            )
+        return path / FILE_NAME
+    if not path.is_file():
+        raise ModelFileError(f"there is no model at {path}; name a model file or a run folder")
+    return path
+
+
+def _describe(model: SegmentationModel) -> dict[str, Any]:
+    halo = getattr(model.network, "halo", None)
+    document = {
+        "format_version": FORMAT_VERSION,
+        "task": model.task.as_dict(),
+        "preprocessing": model.preprocessing.as_dict(),
+        "architecture": model.architecture,
+        "stride": getattr(model.network, "stride", 1),
+        "halo": halo,
+        "tile_size": model.tile_size,
+        "thresholds": model.thresholds,
+        "prediction": model.prediction,
+        "decoder": model.decoder,
+        "metrics": model.metrics,
+        "provenance": model.provenance,
+    }
+    return cast("dict[str, Any]", _plain(document))
+
+
+def _plain(value: Any) -> Any:
+    """Return plain JSON values; a number that is not finite (an undefined score) becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _check_document(document: dict[str, Any], path: Path) -> None:
+    version = document.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path} has model format {version} and this delineate reads up to "
+            f"{FORMAT_VERSION}; install a newer delineate"
+        )
+    try:
+        checked = _Document.model_validate(document)
+        task = Task.from_dict(checked.task)
+        preprocessing = Preprocessing.from_dict(checked.preprocessing)
+        settings = checked.architecture.settings
+        TypeAdapter(ModelConfig).validate_python({"name": checked.architecture.name, **settings})
+        PredictionConfig.model_validate({"tile_size": checked.tile_size, **checked.prediction})
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "its description"
+        raise ModelFileError(_damaged(path, f"{where}: {problem['msg']}")) from error
+    except (DelineateError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFileError(_damaged(path, f"{type(error).__name__}: {error}")) from error
+    facts = [
+        ("num_classes", checked.architecture.num_classes, task.num_classes, "the task"),
+        (
+            "in_channels",
+            checked.architecture.in_channels,
+            preprocessing.in_channels,
+            "preprocessing",
+        ),
+    ]
+    if checked.thresholds is not None:
+        facts.append(
+            ("number of thresholds", len(checked.thresholds), task.num_classes, "the task")
+        )
+        if not task.has_threshold:
+            raise ModelFileError(_damaged(path, "a multiclass model has no thresholds"))
+    for name, value, expected, source in facts:
+        if value != expected:
+            raise ModelFileError(_damaged(path, f"its {name} is {value}, {source} says {expected}"))
+
+
+def _damaged(path: Path, reason: str) -> str:
+    return f"{path} is not a usable model file ({reason}); get or train it again"
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[str, list[int]]], int]:
+    """Return the document, each tensor's dtype and shape, and the size of the whole file."""
+    try:
+        num_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            prefix = file.read(8)
+            _refuse_foreign(prefix, path)
+            length = int.from_bytes(prefix, "little")
+            if len(prefix) < 8 or length > min(_MAX_HEADER_BYTES, num_bytes - 8):
+                raise ModelFileError(_damaged(path, "it is truncated or no safetensors file"))
+            header = json.loads(file.read(length), parse_constant=_refuse_constant)
+        text = header.pop("__metadata__", {}).get(METADATA_KEY)
+        if text is None:
+            raise ModelFileError(
+                f"{path} holds weights but no description of a delineate model; only files that "
+                "delineate saved can be used"
+            )
+        document = json.loads(text, parse_constant=_refuse_constant)
+        if not isinstance(document, dict):
+            raise ModelFileError(_damaged(path, "its description is not a JSON object"))
+        shapes = {name: (entry["dtype"], entry["shape"]) for name, entry in header.items()}
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        if 8 + length + end != num_bytes:
+            raise ModelFileError(
+                _damaged(path, f"it has {num_bytes} bytes and should have {8 + length + end}")
+            )
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise ModelFileError(_damaged(path, "its header is damaged")) from error
+    return document, shapes, num_bytes
+
+
+def _refuse_foreign(prefix: bytes, path: Path) -> None:
+    if prefix.startswith((b"PK", b"\x80")):
+        raise ModelFileError(
+            f"{path} is a PyTorch archive or a pickle, which could run code when loaded; only "
+            "model.safetensors files that delineate saved are loaded"
+        )
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _plan_network(
+    architecture: dict[str, Any], shapes: dict[str, tuple[str, list[int]]], path: Path
+) -> torch.nn.Module:
+    """Build the network without memory for its weights, and compare its tensors with the file's."""
+    import torch
+
+    from delineate.models import build_model
+
+    try:
+        with torch.device("meta"):
+            network = build_model(
+                architecture["name"],
+                architecture["in_channels"],
+                architecture["num_classes"],
+                **architecture["settings"],
+            )
+    except (DelineateError, RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise ModelFileError(_damaged(path, f"its architecture: {error}")) from error
+    expected = {
+        name: ("F32" if tensor.is_floating_point() else "I64", list(tensor.shape))
+        for name, tensor in network.state_dict().items()
+    }
+    if expected != shapes:
+        name = min(name for name in expected | shapes if expected.get(name) != shapes.get(name))
+        raise ModelFileError(
+            _damaged(
+                path,
+                f"tensor {name} is {_say(shapes.get(name))} and the architecture has "
+                f"{_say(expected.get(name))}",
+            )
+        )
+    return cast("torch.nn.Module", network)
+
+
+def _say(entry: tuple[str, list[int]] | None) -> str:
+    return "absent" if entry is None else f"{entry[0]} {entry[1]}"
+
+
+def _check_finite(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    for name, tensor in sorted(tensors.items()):
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ModelFileError(f"{path}: tensor {name} holds values that are not finite")

@@ -1,0 +1,161 @@
+"""Components, distances, opening and closing of masks: the one implementation, for all callers.
+
+A mask here is (H, W), bool or integer, and every non-zero pixel is inside. What lies beyond the
+image neither erodes nor dilates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_EXACT_SIDE = 2048  # squared distances stay below 2**24, where float32 holds whole numbers
+
+
+def _inside(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray(mask != 0, dtype=bool)
+
+
+def _as_bytes(mask: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(_inside(mask)).view(np.uint8)
+
+
+def label_components(
+    mask: NDArray[Any], *, connectivity: int = 8
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Number the connected parts of a mask.
+
+    Args:
+        mask: (H, W), non-zero inside.
+        connectivity: 8 lets pixels touch at corners, 4 at sides only.
+
+    Returns:
+        Labels, (H, W) int32, 0 outside and 1..N in the parts; areas in pixels, (N + 1,) int64,
+        entry 0 that of the outside.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(
+        _as_bytes(mask), connectivity=connectivity, ltype=cv2.CV_32S
+    )
+    return cast("NDArray[np.int32]", labels), stats[:, cv2.CC_STAT_AREA].astype(np.int64)
+
+
+def remove_small(mask: NDArray[Any], min_area: int) -> NDArray[np.bool_]:
+    """Return the mask without its 8-connected parts of fewer than `min_area` pixels."""
+    inside = _inside(mask)
+    if min_area <= 1:
+        return inside
+    labels, areas = label_components(inside)
+    keeps = areas >= min_area
+    keeps[0] = False
+    return keeps[labels]
+
+
+def fill_holes(mask: NDArray[Any], min_area: int | None = None) -> NDArray[np.bool_]:
+    """Return the mask with its holes filled.
+
+    A hole is a 4-connected part of the outside that does not touch the image's border.
+
+    Args:
+        mask: (H, W), non-zero inside.
+        min_area: Holes of this many pixels and more stay; None fills all.
+    """
+    inside = _inside(mask)
+    if inside.size == 0 or (min_area is not None and min_area <= 1):
+        return inside
+    labels, areas = label_components(~inside, connectivity=4)
+    is_filled = np.ones(areas.shape, dtype=bool) if min_area is None else areas < min_area
+    for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        is_filled[border] = False
+    is_filled[0] = True  # label 0 is the mask itself
+    return is_filled[labels]
+
+
+def distance_map(
+    mask: NDArray[Any], spacing: tuple[float, float] | None = None
+) -> NDArray[np.float32]:
+    """Return each inside pixel's Euclidean distance to the nearest outside pixel, exactly.
+
+    Distances run from pixel centre to pixel centre, so they are at least 1 pixel inside and 0
+    outside. Without any outside pixel they are infinite.
+
+    Args:
+        mask: (H, W), non-zero inside.
+        spacing: Height and width of a pixel in the unit wanted; None counts pixels.
+
+    Returns:
+        Distances, (H, W) float32, the true values rounded.
+    """
+    inside = _inside(mask)
+    if inside.all():
+        return np.full(inside.shape, np.inf, dtype=np.float32)
+    if spacing is None and max(inside.shape) <= _EXACT_SIDE:
+        distances = cv2.distanceTransform(_as_bytes(inside), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        # Some of OpenCV's code paths are a rounding off; the squares are whole numbers.
+        return cast("NDArray[np.float32]", np.sqrt(np.rint(distances * distances)))
+    from scipy.ndimage import distance_transform_edt  # not needed for most images
+
+    return np.asarray(distance_transform_edt(inside, sampling=spacing), dtype=np.float32)
+
+
+def nearest_inside(mask: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return row and column, each (H, W), of the inside pixel nearest to each pixel.
+
+    An inside pixel is its own nearest. The mask must not be empty.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    rows, cols = distance_transform_edt(
+        ~_inside(mask), return_distances=False, return_indices=True
+    ).astype(np.intp, copy=False)
+    return rows, cols
+
+
+def signed_distance(mask: NDArray[Any]) -> NDArray[np.float32]:
+    """Return each pixel's distance to the mask's boundary, negative inside, in pixels.
+
+    The boundary runs half a pixel from the nearest pixel centre of the other side: the value is
+    the distance to that centre less 0.5, negated inside. So it is never 0, it is -0.5 and 0.5 on
+    the two sides of an edge, and swapping inside and outside changes nothing but the sign.
+
+    A mask without a boundary gets the image's diagonal, which no distance in the image reaches:
+    positive everywhere if the mask is empty, negative if it is full.
+
+    Args:
+        mask: (H, W), non-zero inside.
+
+    Returns:
+        (H, W) float32.
+    """
+    inside = _inside(mask)
+    if inside.all() or not inside.any():
+        diagonal = float(np.hypot(*inside.shape))
+        return np.full(inside.shape, -diagonal if inside.any() else diagonal, dtype=np.float32)
+    outward = distance_map(~inside) - np.float32(0.5)
+    inward = np.float32(0.5) - distance_map(inside)
+    return np.where(inside, inward, outward)
+
+
+def erode(mask: NDArray[Any], radius: int) -> NDArray[np.bool_]:
+    """Return the pixels around which a disc of `radius` pixels lies inside the mask."""
+    # Exact for any radius, in a time that does not depend on it.
+    return distance_map(mask) > radius
+
+
+def dilate(mask: NDArray[Any], radius: int) -> NDArray[np.bool_]:
+    """Return the pixels that a disc of `radius` pixels around an inside pixel reaches."""
+    return distance_map(mask == 0) <= radius
+
+
+def opening(mask: NDArray[Any], radius: int) -> NDArray[np.bool_]:
+    """Erode, then dilate by a disc: what is thinner than the disc goes."""
+    return dilate(erode(mask, radius), radius) if radius > 0 else _inside(mask)
+
+
+def closing(mask: NDArray[Any], radius: int) -> NDArray[np.bool_]:
+    """Dilate, then erode by a disc: gaps thinner than the disc are bridged."""
+    return erode(dilate(mask, radius), radius) if radius > 0 else _inside(mask)
