@@ -43,7 +43,8 @@ _GAINS = {
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
     "group": lambda channels: nn.GroupNorm(num_groups(channels), channels),
-    "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    # Groups of one channel: torch's own InstanceNorm2d leaves channels-last memory at every layer.
+    "instance": lambda channels: nn.GroupNorm(channels, channels),
     "none": lambda _: nn.Identity(),
 }
 

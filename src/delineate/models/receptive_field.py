@@ -17,7 +17,6 @@ _POINTWISE = (
     nn.Identity,
     nn.BatchNorm2d,
     nn.GroupNorm,
-    nn.InstanceNorm2d,
     nn.Dropout2d,
     nn.ReLU,
     nn.LeakyReLU,
