@@ -42,7 +42,7 @@ class EncoderDecoder(nn.Module):
     Images of any size from 1x1 go in and come out unchanged in size: they are padded at the bottom
     and right to a multiple of `stride`, at least twice the stride so that instance normalisation
     has a spatial extent at the coarsest level, by repeating their edges; logits are cropped.
-    Interpolating up-sampling has `align_corners=False`, which keeps the grids of all levels aligned.
+    Up-sampling by interpolation has `align_corners=False`: the grids of all levels stay aligned.
 
     Attributes:
         in_channels: Channels of the image.
