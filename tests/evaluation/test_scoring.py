@@ -20,7 +20,7 @@ class PixelsAreProbs:
     def __init__(self) -> None:
         self.num_calls = 0
 
-    def predict_probs(self, pixels: np.ndarray) -> np.ndarray:
+    def predict_probs(self, pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
         self.num_calls += 1
         return pixels.transpose(2, 0, 1)
 

@@ -21,10 +21,17 @@ if TYPE_CHECKING:
 
 
 class ProbabilityPredictor(Protocol):
-    """Anything that turns the pixels of one image, (H, W, C), into probabilities."""
+    """Anything that turns the pixels of one image into probabilities."""
 
-    def predict_probs(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
-        """Return probabilities, (C, H, W), in [0, 1]."""
+    def predict_probs(
+        self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None = None, /
+    ) -> NDArray[np.float32]:
+        """Return probabilities, (C, H, W), in [0, 1].
+
+        Args:
+            pixels: (H, W, C).
+            valid: Pixels that hold a measurement, (H, W); None counts all.
+        """
         ...
 
 
@@ -174,7 +181,7 @@ def score_samples(
     counts: list[ConfusionCounts] = []
     for sample in samples:
         name, pixels, target, valid = LabelledImage(*sample)
-        probs = predictor.predict_probs(pixels)
+        probs = predictor.predict_probs(pixels, valid)
         histogram = ProbabilityHistogram(task, num_bins)
         histogram.update(probs, target, valid)
         pooled += histogram
