@@ -85,6 +85,10 @@ class DataConfig(Config):
     """Colours or values in the masks whose pixels do not count (void, unlabelled)."""
     foreground_value: int | None = None
     """The value of the wanted class where a mask holds two values; 0 wants the dark one."""
+    mask_threshold: int | None = None
+    """Values from here on are foreground in masks of greys (anti-aliased, JPEG) or of instances."""
+    exclude: tuple[str, ...] = ()
+    """Glob patterns of files or folders that are left out, relative to DATA."""
     groups: str | None = None
     """Regular expression on an image's relative path; images whose matches agree stay together."""
     split: tuple[Fraction, Fraction, Fraction] = (0.7, 0.15, 0.15)
