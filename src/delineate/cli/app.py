@@ -23,7 +23,7 @@ Overrides = Annotated[dict[str, Any] | None, Parameter(parse=False)]
 SETTABLE: dict[str, tuple[str, ...]] = {
     "train": tuple(name for name in Settings.model_fields if name != "format_version"),
     "evaluate": ("task", "data", "evaluation", "prediction"),
-    "predict": ("data", "prediction"),
+    "predict": ("prediction",),
 }
 """Command -> the sections of settings that its flags may name."""
 
@@ -72,6 +72,7 @@ def train(
         epochs: Length of the training in epochs, instead of a time.
         seed: Seed of the weights, the patches and the augmentation.
         device: auto, cpu, cuda, cuda:1, mps.
+        overrides: The settings that flags named.
     """
     from delineate.training.trainer import train as run_training
 
@@ -107,6 +108,7 @@ def evaluate(
         split: train, val or test.
         out: Folder for metrics.json and report.html.
         device: auto, cpu, cuda, cuda:1, mps.
+        overrides: The settings that flags named.
     """
     from delineate.evaluation.evaluate import evaluate as run_evaluation
 
@@ -140,6 +142,7 @@ def predict(
         save: What to write, of mask, prob and overlay, separated by commas.
         exist_ok: Write over results that are there.
         device: auto, cpu, cuda, cuda:1, mps.
+        overrides: The settings that flags named.
     """
     from delineate.prediction.predict import predict as run_prediction
 
