@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from delineate.errors import ResourceError, ShapeError, UsageError
 from delineate.tiling import Blend, Window, blend_weights, tile_windows
@@ -143,66 +142,49 @@ def load_predictor(
     model: SegmentationModel | Path | str,
     *,
     device: str = "auto",
-    tile_size: int | tuple[int, int] | None = None,
-    overlap: float | None = None,
-    blend: Blend | None = None,
-    batch_size: int | None = None,
     threshold: float | Sequence[float] | None = None,
-    postprocessing: dict[str, int] | None = None,
     amp: Precision = "auto",
+    **settings: Any,
 ) -> Predictor:
-    """Return a predictor for a model; what is None is as the model says.
+    """Return a predictor for a model; what is not given is as the model says.
 
     Args:
         model: A model, a model file or a run folder.
         device: ``auto``, ``cpu``, ``cuda``, ...
-        tile_size: Side, or height and width, of a tile in pixels.
-        overlap: Share of a tile that it has in common with its neighbour, in [0, 1).
-        blend: How probabilities of overlapping tiles are weighted.
-        batch_size: Tiles given to the network at once.
         threshold: On probabilities, for all classes or one per class; not for multiclass.
-        postprocessing: Keyword arguments of `postprocess_mask`; an empty dict does nothing.
         amp: Reduced precision; auto takes what the device has in hardware.
+        **settings: Fields of `PredictionConfig`; None leaves a field as it is. ``tile_size`` may
+            be one number for both sides, ``postprocessing`` a part of its fields.
 
     Raises:
         ModelFileError: If the model file is refused.
         UsageError: If the device is not there or a setting does not fit the model.
     """
-    from delineate.config import PredictionConfig
+    from delineate.config import build_settings, merge_settings
     from delineate.distributed import amp_dtype, choose_device
     from delineate.model_file import SegmentationModel, load_model
     from delineate.prediction.engines import torch_engine
 
+    given = {name: value for name, value in settings.items() if value is not None}
+    if isinstance(given.get("tile_size"), int):
+        given["tile_size"] = (given["tile_size"],) * 2
     chosen = choose_device(device)
     if not isinstance(model, SegmentationModel):
         model = load_model(Path(model), chosen)
-    overrides = {
-        "tile_size": (tile_size, tile_size) if isinstance(tile_size, int) else tile_size,
-        "overlap": overlap,
-        "blend": blend,
-        "batch_size": batch_size,
-        "postprocessing": postprocessing,
-    }
-    given = {name: value for name, value in overrides.items() if value is not None}
-    try:
-        settings = PredictionConfig.model_validate(
-            {"tile_size": model.tile_size, **model.prediction, **given}
-        )
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in problem["loc"])
-        raise UsageError(f"{name} is {problem['input']!r}: {problem['msg']}") from error
+    stored = {"tile_size": model.tile_size, **model.prediction}
+    merged = merge_settings({"prediction": stored}, {"prediction": given})
+    prediction = build_settings(merged).prediction
     return Predictor(
         torch_engine(model.network, chosen, amp_dtype(chosen, amp)),
         model.task,
         model.preprocessing,
-        tile_size=settings.tile_size,
-        overlap=settings.overlap,
-        blend=settings.blend,
-        batch_size=settings.batch_size,
+        tile_size=prediction.tile_size,
+        overlap=prediction.overlap,
+        blend=prediction.blend,
+        batch_size=prediction.batch_size,
         stride=int(getattr(model.network, "stride", 1)),
         thresholds=choose_thresholds(model.task, model.thresholds, threshold),
-        postprocessing=settings.postprocessing.model_dump(),
+        postprocessing=prediction.postprocessing.model_dump(),
     )
 
 
