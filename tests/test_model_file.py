@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from delineate.errors import ModelFileError
+from delineate.model_file import (
+    FILE_NAME,
+    METADATA_KEY,
+    SegmentationModel,
+    load_model,
+    read_model_info,
+    save_model,
+)
+from delineate.models import MODELS, build_model
+from delineate.preprocessing import Preprocessing
+from delineate.task import Task
+
+
+def make_model(name: str = "unet", **settings: Any) -> SegmentationModel:
+    settings = {"width": 4, "depth": 2, **settings}
+    torch.manual_seed(0)
+    network = build_model(name, 3, 2, **settings).eval()
+    return SegmentationModel(
+        network=network,
+        task=Task("multilabel", ("road", "roof")),
+        preprocessing=Preprocessing(3, (0.0, 255.0), (0.5, 0.4, 0.3), (0.2, 0.2, 0.1)),
+        architecture={"name": name, "in_channels": 3, "num_classes": 2, "settings": settings},
+        tile_size=(64, 48),
+        thresholds=(0.25, 0.75),
+        prediction={"overlap": 0.5, "postprocessing": {"min_object_area": 7}},
+        metrics={"dice": np.float32(0.5), "undefined": float("nan")},
+        provenance={"seed": 3, "config": {"training": {"epochs": 1}}},
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    save_model(make_model(), tmp_path / FILE_NAME)
+    return tmp_path / FILE_NAME
+
+
+def split(content: bytes) -> tuple[dict[str, Any], bytes]:
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), content[end:]
+
+
+def join(header: dict[str, Any], tensors: bytes) -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + tensors
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the document of a model file and leave the rest as it is."""
+    header, tensors = split(path.read_bytes())
+    document = json.loads(header["__metadata__"][METADATA_KEY])
+    change(document)
+    header["__metadata__"][METADATA_KEY] = json.dumps(document)
+    path.write_bytes(join(header, tensors))
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+def test_a_loaded_model_is_the_saved_one(tmp_path: Path, name: str, norm: str) -> None:
+    model = make_model(name, norm=norm)
+    save_model(model, tmp_path / "m.safetensors")
+    loaded = load_model(tmp_path / "m.safetensors")
+    images = torch.rand(1, 3, 17, 20)
+    with torch.inference_mode():
+        assert torch.equal(loaded.network(images), model.network(images))
+    assert not loaded.network.training
+    for part in ("task", "preprocessing", "architecture", "tile_size", "thresholds", "prediction"):
+        assert getattr(loaded, part) == getattr(model, part), part
+    assert loaded.metrics == {"dice": 0.5, "undefined": None}
+    assert loaded.provenance == model.provenance
+
+
+def test_equal_models_are_equal_bytes(tmp_path: Path, path: Path) -> None:
+    save_model(make_model(), tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+    save_model(load_model(path), tmp_path / "resaved.safetensors")
+    assert (tmp_path / "resaved.safetensors").read_bytes() == path.read_bytes()
+    header, _ = split(path.read_bytes())
+    assert list(header["__metadata__"]) == [METADATA_KEY]
+
+
+def test_loading_leaves_the_random_numbers_alone(path: Path) -> None:
+    before = torch.get_rng_state()
+    load_model(path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_reduced_precision_weights_are_saved_in_float32(tmp_path: Path) -> None:
+    model = make_model()
+    model.network.bfloat16()
+    save_model(model, tmp_path / "m.safetensors")
+    dtypes = {p.dtype for p in load_model(tmp_path / "m.safetensors").network.parameters()}
+    assert dtypes == {torch.float32}
+
+
+def test_a_run_folder_stands_for_its_model(path: Path) -> None:
+    assert load_model(path.parent).thresholds == (0.25, 0.75)
+    assert read_model_info(path.parent) == read_model_info(path)
+
+
+def test_info_holds_stride_and_halo_and_loads_no_torch(path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from delineate.model_file import read_model_info; "
+        f"info = read_model_info(Path({str(path)!r})); "
+        "print(info['stride'], info['halo'], 'torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    network = make_model().network
+    assert result.stdout.split() == [str(network.stride), str(network.halo), "False"], result.stderr
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="there is no model at"):
+        load_model(tmp_path / "none.safetensors")
+    with pytest.raises(ModelFileError, match=r"folder without model\.safetensors"):
+        load_model(tmp_path)
+
+
+class Canary:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    torch.save({"weights": Canary(canary)}, tmp_path / "archive.pt")
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(Canary(canary)))
+    for name in ("archive.pt", "model.pkl"):
+        with pytest.raises(ModelFileError, match="could run code"):
+            load_model(tmp_path / name)
+        with pytest.raises(ModelFileError, match="could run code"):
+            read_model_info(tmp_path / name)
+    assert not canary.exists()
+
+
+def test_foreign_safetensors_are_refused(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(ModelFileError, match="no description of a delineate model"):
+        load_model(tmp_path / "foreign.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 8, 300, -1])
+def test_truncated_files_are_refused(path: Path, keep: int) -> None:
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ModelFileError, match="not a usable model file"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        (2**63).to_bytes(8, "little") + b"{}",
+        (20 * 2**20).to_bytes(8, "little") + b" " * (21 * 2**20),
+        join({"a": []}, b""),
+        (7).to_bytes(8, "little") + b"[1,2,3]",
+        (100_000).to_bytes(8, "little") + b"[" * 100_000,
+        join({"__metadata__": {METADATA_KEY: "[" * 100_000}}, b""),
+        join({"__metadata__": {METADATA_KEY: "NaN"}}, b""),
+        join({"__metadata__": 3}, b""),
+        b"\xff\xfe not a model at all",
+    ],
+    ids=["huge", "long", "entry", "list", "deep", "deep-document", "nan", "metadata", "text"],
+)
+def test_forged_headers_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "forged.safetensors").write_bytes(content)
+    for read in (load_model, read_model_info):
+        with pytest.raises(ModelFileError, match=r"forged\.safetensors"):
+            read(tmp_path / "forged.safetensors")
+
+
+def test_weights_that_are_not_finite_are_refused(path: Path) -> None:
+    header, tensors = split(path.read_bytes())
+    floats = {k: v for k, v in header.items() if v.get("dtype") == "F32"}
+    start, end = next(iter(floats.values()))["data_offsets"]
+    spoiled = bytearray(tensors)
+    spoiled[start:end] = np.full((end - start) // 4, np.nan, np.float32).tobytes()
+    path.write_bytes(join(header, bytes(spoiled)))
+    with pytest.raises(ModelFileError, match="not finite"):
+        load_model(path)
+    model = make_model()
+    next(model.network.parameters()).data.fill_(np.inf)
+    with pytest.raises(ModelFileError, match="not finite"):
+        save_model(model, path.with_name("inf.safetensors"))
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_newer_format_asks_for_a_newer_program(path: Path) -> None:
+    edit(path, lambda document: document.update(format_version=2))
+    with pytest.raises(ModelFileError, match="install a newer delineate"):
+        load_model(path)
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "thresholds": lambda d: d.update(thresholds=[0.5, 1.5]),
+    "number of thresholds": lambda d: d.update(thresholds=[0.5]),
+    "tile_size": lambda d: d.update(tile_size=[0, 64]),
+    "overlap": lambda d: d["prediction"].update(overlap=1.0),
+    "task": lambda d: d["task"].update(kind="binary"),
+    "surprise": lambda d: d.update(surprise=1),
+    "stride": lambda d: d.pop("stride"),
+    "mean": lambda d: d["preprocessing"].pop("mean"),
+    "in_channels": lambda d: d["architecture"].update(in_channels=4),
+    "num_classes": lambda d: d["architecture"].update(num_classes=3),
+    "nonesuch": lambda d: d["architecture"].update(name="nonesuch"),
+    "depth": lambda d: d["architecture"]["settings"].update(depth=40),
+    "tensor": lambda d: d["architecture"]["settings"].update(width=8),
+    "absent": lambda d: d["architecture"]["settings"].update(depth=3),
+}
+
+
+@pytest.mark.parametrize("field", sorted(CHANGES))
+def test_a_document_that_does_not_fit_is_refused(path: Path, field: str) -> None:
+    edit(path, CHANGES[field])
+    with pytest.raises(ModelFileError, match=field):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"width": 10**7, "max_width": 10**7},
+        {"width": 10**12, "max_width": 10**12},
+        {"width": 10**30, "max_width": 10**30},
+        {"deep_supervision": 10**9},
+    ],
+)
+def test_a_huge_architecture_takes_no_memory(path: Path, settings: dict[str, int]) -> None:
+    edit(path, lambda document: document["architecture"]["settings"].update(settings))
+    with pytest.raises(ModelFileError, match="not a usable model file"):
+        load_model(path)
