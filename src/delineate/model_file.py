@@ -9,6 +9,7 @@ name and shape against the architecture, before it makes room for the weights.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -123,6 +124,34 @@ def read_model_info(path: Path) -> dict[str, Any]:
     document, _, _ = _read_header(path)
     _check_document(document, path)
     return document
+
+
+def info(model: Path | str) -> dict[str, Any]:
+    """Return what a model is made of, without loading its weights: what `delineate info` shows.
+
+    Args:
+        model: A model file or a run folder.
+
+    Returns:
+        The model file's document (task, architecture, preprocessing, thresholds, metrics,
+        provenance, ...) with its ``path``, its size as ``num_bytes`` and ``num_parameters``.
+
+    Raises:
+        ModelFileError: If the file is missing, damaged or not a model file of this program.
+    """
+    path = find_model_file(Path(model))
+    document = read_model_info(path)
+    _, tensors, num_bytes = _read_header(path)
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    num_parameters = sum(
+        math.prod(shape) for name, (_, shape) in tensors.items() if not name.endswith(buffers)
+    )
+    return {
+        "path": str(path),
+        "num_bytes": num_bytes,
+        "num_parameters": num_parameters,
+        **document,
+    }
 
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> SegmentationModel:
