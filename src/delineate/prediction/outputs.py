@@ -70,7 +70,7 @@ def plan_outputs(
     Below a source folder the folders are kept. What lies in `out` is not taken for a source.
 
     Args:
-        sources: Images, and folders of images.
+        sources: Images, folders of images, and glob patterns.
         out: A folder; where the one source is an image, also a file for the first product.
         save: Any of ``mask``, ``prob`` and ``overlay``.
         is_multilabel: Whether masks have a band per class.
@@ -78,12 +78,9 @@ def plan_outputs(
 
     Raises:
         UsageError: If names collide, outputs exist, or `out` and `save` do not fit the sources.
-        DataError: If a source is missing or there is no image.
+        DataError: If a source is missing or holds no image; the message names all such.
     """
     products = _order_products(save)
-    missing = [str(source) for source in sources if not source.exists()]
-    if missing:
-        raise DataError(f"{_shorten(missing)} does not exist; name images or folders of images")
     images = _list_sources(sources, out)
     if not images:
         raise DataError(f"there is no image in {_shorten(map(str, sources))}")
@@ -125,15 +122,22 @@ def _order_products(save: Sequence[str]) -> tuple[Product, ...]:
 def _list_sources(sources: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
     """Return each image once, with its path relative to the source it came from."""
     found: dict[Path, tuple[Path, Path]] = {}
+    problems: list[str] = []
     results = out.resolve()
     for source in sources:
-        if not source.is_dir():
-            found.setdefault(source.resolve(), (source, Path(source.name)))
+        root = source if source.is_dir() else None
+        try:
+            images = list_images([source])
+        except DataError as error:
+            problems.append(str(error))
             continue
-        is_inside = results.is_relative_to(source.resolve()) and results != source.resolve()
-        for image in list_images([source]):
-            if not (is_inside and image.resolve().is_relative_to(results)):
-                found.setdefault(image.resolve(), (image, image.relative_to(source)))
+        if root is not None and results != root.resolve():
+            images = [image for image in images if results not in image.resolve().parents]
+        for image in images:
+            relative = image.relative_to(root) if root else Path(image.name)
+            found.setdefault(image.resolve(), (image, relative))
+    if problems:
+        raise DataError("; ".join(problems))
     return list(found.values())
 
 
