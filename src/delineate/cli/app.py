@@ -12,9 +12,15 @@ from typing import Annotated, Any, cast
 import cyclopts
 from cyclopts import Parameter
 
-from delineate.cli.display import print_evaluation, print_info, print_settings
+from delineate.cli.display import (
+    print_evaluation,
+    print_info,
+    print_prediction,
+    print_settings,
+    print_training,
+)
 from delineate.cli.setting_flags import split_setting_flags
-from delineate.config import Settings, parse_duration
+from delineate.config import Settings
 from delineate.errors import DelineateError, UsageError
 
 Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]
@@ -58,6 +64,7 @@ def train(
     epochs: int | None = None,
     seed: int | None = None,
     device: str = "auto",
+    exist_ok: Annotated[bool, Parameter(negative=())] = False,
     overrides: Overrides = None,
 ) -> None:
     """Train a model on a folder of images and masks.
@@ -72,21 +79,23 @@ def train(
         epochs: Length of the training in epochs, instead of a time.
         seed: Seed of the weights, the patches and the augmentation.
         device: auto, cpu, cuda, cuda:1, mps.
+        exist_ok: Write over an earlier run in the same folder.
         overrides: The settings that flags named.
     """
     from delineate.training.trainer import train as run_training
 
-    seconds = None if time is None else parse_duration(time)
-    run_training(
+    result = run_training(
         data,
         run=run,
         config=config,
-        time=seconds,
+        time=time,
         epochs=epochs,
         seed=seed,
         device=device,
+        exist_ok=exist_ok,
         overrides=overrides,
     )
+    print_training(result)
 
 
 @app.command
@@ -148,7 +157,7 @@ def predict(
 
     if not sources:
         raise UsageError("predict needs at least one image or folder after MODEL")
-    run_prediction(
+    summary = run_prediction(
         model,
         sources,
         out=out,
@@ -160,6 +169,7 @@ def predict(
         device=device,
         overrides=overrides,
     )
+    print_prediction(summary, out)
 
 
 @app.command
@@ -169,9 +179,9 @@ def info(model: Path, /) -> None:
     Args:
         model: A model file or a run folder.
     """
-    from delineate.model_file import read_model_info
+    from delineate.model_file import info as read_info
 
-    print_info(read_model_info(model))
+    print_info(read_info(model))
 
 
 def run(tokens: Sequence[str]) -> int:

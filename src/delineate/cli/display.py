@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -11,6 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from delineate.config.reference import Setting, list_settings, section_description
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from delineate.evaluation.result import Evaluation
+    from delineate.prediction.predict import PredictionSummary
+    from delineate.training.trainer import TrainingResult
+
+SCORES = ("dice", "iou", "precision", "recall")
 
 
 def print_settings(command: str, sections: Sequence[str]) -> None:
@@ -52,29 +61,89 @@ def _explain(setting: Setting) -> Text:
     return text
 
 
+def print_training(result: TrainingResult) -> None:
+    """Print where a training left its model, and how good it is on the validation split."""
+    console = Console(soft_wrap=True)
+    pooled = result.validation.get("pooled", {})
+    scores = ", ".join(f"{name} {_number(pooled.get(name))}" for name in ("dice", "iou"))
+    console.print(
+        f"{result.reason}: {result.num_steps} steps in {result.seconds:.0f} s; the best epoch is "
+        f"{result.best_epoch}, on the validation split {scores}"
+    )
+    console.print(f"run    {result.run}\nmodel  {result.model}")
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print the scores of an evaluation and where its report is."""
+    metrics = evaluation.metrics
+    table = Table(box=box.SIMPLE)
+    table.add_column(f"{metrics['split']}, {metrics['num_images']} images")
+    for name in SCORES:
+        table.add_column(name, justify="right")
+    rows = dict(metrics["classes"]) if len(metrics["classes"]) > 1 else {}
+    rows |= {"pooled": metrics["pooled"], "mean per image": metrics["per_image"]}
+    for name, scores in rows.items():
+        table.add_row(name, *(_number(scores.get(score)) for score in SCORES))
+    console = Console(soft_wrap=True)
+    console.print(table)
+    if metrics["threshold"] is not None:
+        console.print(f"threshold  {format_value(metrics['threshold'])}")
+    console.print(f"metrics    {evaluation.metrics_path}\nreport     {evaluation.report_path}")
+
+
+def print_prediction(summary: PredictionSummary, out: Path) -> None:
+    """Print how much was predicted and where it is."""
+    print(
+        f"{summary.num_images} images, {summary.num_pixels / 1e6:.1f} million pixels, "
+        f"{len(summary.files)} files in {summary.seconds:.1f} s: {out}"
+    )
+
+
 def print_info(info: Mapping[str, Any]) -> None:
-    """Print what `read_model_info` returned."""
-    console = Console()
+    """Print what `delineate.info` returned."""
     table = Table(box=box.SIMPLE, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in info.items():
-        table.add_row(name.replace("_", " "), Text(format_value(value)))
-    console.print(table)
+    for name, value in describe_model(info).items():
+        table.add_row(name, Text(value))
+    Console().print(table)
 
 
-def print_evaluation(evaluation: Any) -> None:
-    """Print the scores of an evaluation and where its report is."""
-    Console().print(evaluation)
+def describe_model(info: Mapping[str, Any]) -> dict[str, str]:
+    """Return what `delineate info` says, line by line."""
+    task, architecture = info["task"], info["architecture"]
+    settings = ", ".join(f"{name} {_inline(v)}" for name, v in architecture["settings"].items())
+    lines = {
+        "model": f"{info['path']}, {info['num_bytes'] / 2**20:.1f} MiB",
+        "task": f"{task['kind']}, {len(task['class_names'])} class"
+        + ("es" if len(task["class_names"]) > 1 else ""),
+        "classes": ", ".join(task["class_names"]),
+        "background": task.get("background") or "none declared",
+        "architecture": f"{architecture['name']}: {settings}",
+        "parameters": f"{info['num_parameters']:,}",
+        "input": f"{architecture['in_channels']} channels; {format_value(info['preprocessing'])}",
+        "stride, halo": f"{info['stride']}, {_inline(info['halo'])} pixels",
+        "tile size": " x ".join(str(side) for side in info["tile_size"]),
+        "thresholds": "argmax" if info["thresholds"] is None else _inline(info["thresholds"]),
+        "prediction": format_value(info["prediction"]),
+    }
+    for split, metrics in info["metrics"].items():
+        lines[split] = format_value(metrics)
+    for name, value in info["provenance"].items():
+        if name != "config":
+            lines[name.replace("_", " ")] = _inline(value)
+    return lines
 
 
 def format_value(value: Any) -> str:
     """Return a value of a JSON document as one would write it in a table."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
     if isinstance(value, Mapping):
         return "\n".join(f"{name}: {_inline(part)}" for name, part in value.items()) or "none"
     return _inline(value)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
 
 
 def _inline(value: Any) -> str:
@@ -84,6 +153,6 @@ def _inline(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_inline(part)}" for name, part in value.items())
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return ", ".join(_inline(part) for part in value) or "none"
     return str(value)
