@@ -1,1 +1,19 @@
-"""Random changes of training patches."""
+"""Random changes of training patches: of place (image and target) and of values (image alone)."""
+
+from __future__ import annotations
+
+from delineate.augmentation.intensity import IntensityAugmentation
+from delineate.augmentation.spatial import (
+    SpatialAugmentation,
+    SpatialDraw,
+    cut_patch,
+    resize_target,
+)
+
+__all__ = [
+    "IntensityAugmentation",
+    "SpatialAugmentation",
+    "SpatialDraw",
+    "cut_patch",
+    "resize_target",
+]

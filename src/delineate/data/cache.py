@@ -1,0 +1,173 @@
+"""Decoded images and targets, kept in memory up to a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from delineate.data.sampling import ClassPixels, find_class_pixels
+from delineate.errors import DataError, UnreadableFileError
+from delineate.progress import progress_bar
+from delineate.randomness import generator_for
+from delineate.rasters import apply_palette, read_raster
+from delineate.task import Task
+
+if TYPE_CHECKING:
+    from delineate.data.inventory import Sample
+    from delineate.data.masks import MaskDecoder
+
+_CACHED_DTYPES = ("uint8", "uint16", "int16", "float32")
+
+
+class LabelledImage(NamedTuple):
+    """A decoded image with its target."""
+
+    pixels: NDArray[Any]
+    """(H, W, C), uint8, uint16, int16 or float32."""
+    target: NDArray[np.uint8]
+    """(H, W), multilabel (K, H, W); the ignore index where `valid` is False."""
+    valid: NDArray[np.bool_] | None
+    """(H, W), False for nodata; None where every pixel has data."""
+
+
+def load_sample(sample: Sample, decoder: MaskDecoder) -> LabelledImage:
+    """Decode an image and its masks.
+
+    Pixels whose channels all hold the raster's nodata value, or of which one is not finite, are
+    not valid; those that are not finite get their channel's mean, so that they cannot spread.
+
+    Raises:
+        DataError: If a file is unreadable or image and mask do not fit each other.
+    """
+    raster = read_raster(sample.image)
+    pixels = raster.pixels if raster.palette is None else apply_palette(raster, sample.image)
+    if pixels.dtype.name not in _CACHED_DTYPES:
+        pixels = pixels.astype(np.float32)
+    target = decoder.decode(sample.masks, size=pixels.shape[:2])
+    valid: NDArray[np.bool_] | None = None
+    if raster.nodata is not None:
+        valid = np.asarray((raster.pixels != raster.nodata).any(axis=2))
+    if pixels.dtype == np.float32:
+        finite = np.isfinite(pixels)
+        if not finite.all():
+            has_value = np.asarray(finite.all(axis=2))
+            valid = has_value if valid is None else valid & has_value
+            sums = pixels.sum(axis=(0, 1), where=finite, dtype=np.float64)
+            means = sums / np.maximum(finite.sum(axis=(0, 1)), 1)
+            pixels = np.where(finite, pixels, means.astype(np.float32))
+    if valid is not None and valid.all():
+        valid = None
+    if valid is not None:
+        target = np.where(valid, target, np.uint8(decoder.task.ignore_index))
+    return LabelledImage(np.ascontiguousarray(pixels), np.ascontiguousarray(target), valid)
+
+
+class ImageCache(Sequence[LabelledImage]):
+    """The labelled images of a split, decoded once where memory allows.
+
+    Every sample is decoded when the cache is made, so that a bad file is found before training
+    starts; those past the limit are decoded again whenever they are asked for.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        decoder: MaskDecoder,
+        *,
+        limit_gib: float = 4.0,
+        description: str = "reading images",
+    ) -> None:
+        """Decode all samples.
+
+        Args:
+            samples: Images and their masks.
+            decoder: Turns the masks into targets.
+            limit_gib: Memory for decoded images and targets, in GiB (2^30 bytes).
+            description: What the progress display says.
+
+        Raises:
+            UnreadableFileError: If files cannot be decoded; names all of them.
+            DataError: If images and masks do not fit each other; names all of them.
+        """
+        self.samples = tuple(samples)
+        self.task: Task = decoder.task
+        self.sizes: list[tuple[int, int]] = []
+        """(height, width) of each image."""
+        self.class_pixels: list[ClassPixels] = []
+        """Pixels of each image's foreground classes, for `PatchSampler`."""
+        num_values = 2 if self.task.kind == "binary" else self.task.num_classes
+        self.class_counts = np.zeros(num_values, dtype=np.int64)
+        """Pixels of each class (binary: background, foreground; multilabel: positives)."""
+        self.num_valid_pixels = 0
+        """Pixels that count, over all images."""
+        self._decoder = decoder
+        self._limit = limit_gib * 2**30
+        self._num_bytes = 0
+        self._kept: dict[int, LabelledImage] = {}
+        self._fill(description)
+
+    @property
+    def num_cached(self) -> int:
+        """How many images are kept in memory."""
+        return len(self._kept)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> LabelledImage:  # type: ignore[override]
+        if index < 0 or index >= len(self.samples):
+            raise IndexError(index)
+        kept = self._kept.get(index)
+        return kept if kept is not None else load_sample(self.samples[index], self._decoder)
+
+    def images(self) -> Iterator[NDArray[Any]]:
+        """Yield the pixels of each image, for `measure_preprocessing`."""
+        for image in self:
+            yield image.pixels
+
+    def _fill(self, description: str) -> None:
+        problems: list[DataError] = []
+        with progress_bar(description, total=len(self.samples)) as bar:
+            for index, sample in enumerate(self.samples):
+                try:
+                    image = load_sample(sample, self._decoder)
+                except DataError as error:
+                    problems.append(error)
+                else:
+                    self._add(index, image)
+                bar.advance()
+        if problems:
+            _raise_all(problems)
+
+    def _add(self, index: int, image: LabelledImage) -> None:
+        height, width = image.pixels.shape[:2]
+        self.sizes.append((height, width))
+        # The split of the pixels does not depend on the run's seed: it is part of the data.
+        rng = generator_for(0, index)
+        self.class_pixels.append(find_class_pixels(image.target, self.task, rng))
+        self._count(image.target)
+        num_bytes = image.pixels.nbytes + image.target.nbytes
+        if self._num_bytes + num_bytes <= self._limit:
+            self._num_bytes += num_bytes
+            self._kept[index] = image
+
+    def _count(self, target: NDArray[np.uint8]) -> None:
+        if self.task.kind == "multilabel":
+            self.class_counts += (target == 1).sum(axis=(1, 2))
+            self.num_valid_pixels += int((target != self.task.ignore_index).any(axis=0).sum())
+            return
+        counts = np.bincount(target.ravel(), minlength=256)
+        self.class_counts += counts[: self.class_counts.size]
+        self.num_valid_pixels += int(counts.sum() - counts[self.task.ignore_index])
+
+
+def _raise_all(problems: list[DataError]) -> None:
+    if len(problems) == 1:
+        raise problems[0]
+    is_unreadable = all(isinstance(problem, UnreadableFileError) for problem in problems)
+    kind = UnreadableFileError if is_unreadable else DataError
+    lines = "".join(f"\n  {problem}" for problem in problems)
+    raise kind(f"{len(problems)} training files cannot be used; repair or remove them:{lines}")

@@ -1,0 +1,341 @@
+"""From an image's pixels to a network's input: channels, value range, normalisation.
+
+The same object is used on training patches (after augmentation), in prediction and in exported
+models, and is stored in the model file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from delineate.errors import DataError, ShapeError, UsageError
+
+Pixels = NDArray[Any]
+
+SMALLEST_STD = 1e-3
+"""Share of the value range below which a channel counts as constant and is not stretched."""
+
+# Luma weights of ITU-R BT.601, https://www.itu.int/rec/R-REC-BT.601
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_BLOCK_VALUES = 1 << 22
+_RANGE_PERCENTILES = (0.5, 99.5)
+
+
+def convert_channels(pixels: Pixels, in_channels: int) -> Pixels:
+    """Return an image with the wanted number of channels.
+
+    Grey (1), grey with alpha (2), RGB (3) and RGBA (4) convert as follows: alpha is dropped, grey
+    is repeated for RGB, RGB becomes its BT.601 luma for grey (a grey image stored as RGB gets its
+    own values back). Every other pair is refused: nothing is invented.
+
+    Args:
+        pixels: (H, W, C), any type.
+        in_channels: Wanted number of channels.
+
+    Raises:
+        ShapeError: If there is no rule from C to `in_channels`.
+    """
+    if pixels.ndim != 3:
+        raise ShapeError(f"an image has the shape {pixels.shape}; it should be (H, W, C)")
+    channels = pixels.shape[2]
+    if channels == in_channels:
+        return pixels
+    if in_channels == 3 and channels == 4:
+        return pixels[..., :3]
+    if in_channels == 3 and channels in (1, 2):
+        return np.repeat(pixels[..., :1], 3, axis=2)
+    if in_channels == 1 and channels == 2:
+        return pixels[..., :1]
+    if in_channels == 1 and channels in (3, 4):
+        # About the first channel, so that equal channels give exactly their value.
+        first = pixels[..., :1]
+        delta = pixels[..., :3].astype(np.float32) - first
+        luma = first + (delta @ _LUMA)[..., None]
+        if np.issubdtype(pixels.dtype, np.integer):
+            luma = np.rint(luma)
+        return np.asarray(luma, dtype=pixels.dtype)
+    raise ShapeError(
+        f"an image has {channels} channels but the model takes {in_channels}; "
+        "give images with the channels of the training images"
+    )
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pixels become a network's input.
+
+    `value_range` maps to 0..1 (values outside are kept, not clipped); then `mean` is subtracted
+    and the result divided by `std`, channel by channel. With `kind` "image" each image's own mean
+    and standard deviation take the place of the stored ones. Values that are not finite become 0,
+    the mean.
+    """
+
+    in_channels: int
+    value_range: tuple[float, float] = (0.0, 255.0)
+    """The two values that map to 0 and 1."""
+    mean: tuple[float, ...] = ()
+    """Per channel, in shares of the value range; empty stands for 0.5."""
+    std: tuple[float, ...] = ()
+    """Per channel, in shares of the value range; empty stands for 0.5."""
+    kind: Literal["dataset", "image"] = "dataset"
+    """Whose mean and standard deviation: the training images', or each image's own."""
+    dtype: str | None = None
+    """NumPy name of the pixels' type; images of another type are refused. None takes any."""
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (0.5,) * self.in_channels)
+        low, high = self.value_range
+        if not (np.isfinite([low, high]).all() and low < high):
+            raise UsageError(f"value_range is {self.value_range}; it should be two rising numbers")
+        if not len(self.mean) == len(self.std) == self.in_channels:
+            raise UsageError(
+                f"mean and std have {len(self.mean)} and {len(self.std)} values; "
+                f"they should have one for each of the {self.in_channels} channels"
+            )
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all()) or min(self.std) <= 0:
+            raise UsageError(
+                f"mean {self.mean} and std {self.std} should be finite, and std above 0"
+            )
+        if self.kind not in ("dataset", "image"):
+            raise UsageError(f"normalisation kind is {self.kind!r}; choose dataset or image")
+
+    def __call__(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Return the network's input for a whole image.
+
+        Args:
+            pixels: (H, W, C) of the type and range of the training images.
+
+        Returns:
+            (in_channels, H, W), normalised; a copy.
+
+        Raises:
+            ShapeError: If the channels or the type do not fit.
+        """
+        return self.for_image(pixels).normalise_raw(convert_channels(pixels, self.in_channels))
+
+    def for_image(self, pixels: Pixels) -> Preprocessing:
+        """Return the preprocessing of all windows of one image.
+
+        With kind "image" its `mean` and `std` are measured here; else it is this object.
+
+        Raises:
+            ShapeError: If the channels or the type do not fit.
+        """
+        if self.dtype is not None and pixels.dtype != self.dtype:
+            raise ShapeError(
+                f"an image has {pixels.dtype} pixels but the model was trained on {self.dtype}; "
+                f"convert the image to {self.dtype} with the values of the training images"
+            )
+        if self.kind == "dataset":
+            return self
+        statistics = _Statistics()
+        statistics.update(convert_channels(pixels, self.in_channels))
+        mean, std = statistics.normalisation(self.value_range)
+        return replace(self, mean=mean, std=std, kind="dataset")
+
+    def scale(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Return pixels (H, W, in_channels) with the value range mapped to 0..1."""
+        low, high = self.value_range
+        scaled = pixels.astype(np.float32)
+        if low:
+            scaled -= np.float32(low)
+        scaled *= np.float32(1 / (high - low))
+        return scaled
+
+    def normalise(self, scaled: Pixels) -> NDArray[np.float32]:
+        """Return (in_channels, H, W) from what `scale` returned, by the stored mean and std."""
+        return _normalise(scaled, np.array(self.mean), np.array(self.std))
+
+    def normalise_raw(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Return (in_channels, H, W) from unscaled (H, W, in_channels), by stored mean and std."""
+        low, high = self.value_range
+        return _normalise(
+            pixels, low + np.array(self.mean) * (high - low), np.array(self.std) * (high - low)
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description; `Preprocessing.from_dict` is its inverse."""
+        document = asdict(self)
+        for name in ("value_range", "mean", "std"):
+            document[name] = list(document[name])
+        return document
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Preprocessing:
+        """Build a preprocessing from what `as_dict` returned."""
+        low, high = document["value_range"]
+        return cls(
+            in_channels=document["in_channels"],
+            value_range=(float(low), float(high)),
+            mean=tuple(document["mean"]),
+            std=tuple(document["std"]),
+            kind=document.get("kind", "dataset"),
+            dtype=document.get("dtype"),
+        )
+
+
+def measure_preprocessing(
+    images: Iterable[Pixels], *, kind: Literal["dataset", "image"] = "dataset"
+) -> Preprocessing:
+    """Measure the preprocessing of training images, one at a time.
+
+    Channels: an alpha channel that is the same everywhere is dropped, and colour images whose
+    channels are equal everywhere count as grey; where grey, RGB and RGBA images are mixed, the
+    network gets RGB. Value range: 0..255 for 8 bits; else from the lowest 0.5th to the highest
+    99.5th percentile of any image. Mean and standard deviation are over all pixels, summed in
+    float64; values that are not finite are left out.
+
+    Args:
+        images: Each (H, W, C), all of one type.
+        kind: Whether prediction normalises by these numbers or by each image's own.
+
+    Raises:
+        DataError: If there is no image, or types or channels do not go together.
+    """
+    groups: dict[int, _Statistics] = {}
+    dtypes: set[str] = set()
+    for pixels in images:
+        dtypes.add(str(pixels.dtype))
+        groups.setdefault(pixels.shape[2], _Statistics()).update(pixels)
+    if not groups:
+        raise DataError("there is no training image to measure; give at least one")
+    if len(dtypes) > 1:
+        raise DataError(
+            f"training images have pixels of several types ({', '.join(sorted(dtypes))}), whose "
+            "values cannot be compared; convert all images to one of them"
+        )
+    in_channels = _choose_channels(groups)
+    total = _Statistics()
+    for statistics in groups.values():
+        total.merge(statistics.converted(in_channels))
+    dtype = dtypes.pop()
+    value_range = (0.0, 255.0) if dtype == "uint8" else total.value_range()
+    mean, std = total.normalisation(value_range)
+    return Preprocessing(in_channels, value_range, mean, std, kind, dtype)
+
+
+def _choose_channels(groups: Mapping[int, _Statistics]) -> int:
+    counts = set(groups)
+    if counts <= {1, 2} and (1 in counts or groups[2].is_constant(1)):
+        return 1
+    if counts <= {1, 2, 3, 4}:
+        if counts == {4} and not groups[4].is_constant(3):
+            return 4
+        if counts == {2}:
+            return 2
+        is_grey = all(groups[count].has_equal_colours for count in counts if count >= 3)
+        return 1 if is_grey else 3
+    if len(counts) == 1:
+        return counts.pop()
+    raise DataError(
+        f"training images have {', '.join(map(str, sorted(counts)))} channels; "
+        "all should have the same number, so convert or leave out the others"
+    )
+
+
+class _Statistics:
+    """Sums over pixels of images with the same number of channels."""
+
+    def __init__(self) -> None:
+        self.counts = self.sums = self.squares = np.zeros(0)
+        self.lows = self.highs = np.zeros(0)
+        self.low, self.high = np.inf, -np.inf
+        self.has_equal_colours = True
+
+    def update(self, pixels: Pixels) -> None:
+        channels = pixels.shape[2]
+        if not self.counts.size:
+            self.counts, self.sums, self.squares = np.zeros((3, channels))
+            self.lows, self.highs = np.full(channels, np.inf), np.full(channels, -np.inf)
+        is_float = np.issubdtype(pixels.dtype, np.floating)
+        rows_per_block = max(1, _BLOCK_VALUES // max(1, pixels.shape[1] * channels))
+        for row in range(0, pixels.shape[0], rows_per_block):
+            block = pixels[row : row + rows_per_block].reshape(-1, channels)
+            self.has_equal_colours = self.has_equal_colours and bool(
+                channels >= 3 and (block[:, :1] == block[:, 1:3]).all()
+            )
+            values = block.astype(np.float64)
+            finite = np.isfinite(values) if is_float else np.ones(values.shape, bool)
+            self.counts += finite.sum(axis=0)
+            self.lows = np.minimum(self.lows, values.min(axis=0, where=finite, initial=np.inf))
+            self.highs = np.maximum(self.highs, values.max(axis=0, where=finite, initial=-np.inf))
+            values[~finite] = 0
+            self.sums += values.sum(axis=0)
+            self.squares += np.einsum("nc,nc->c", values, values)
+        if pixels.dtype != np.uint8:
+            self._widen_range(pixels)
+
+    def _widen_range(self, pixels: Pixels) -> None:
+        # Every n-th row and column: percentiles need a sample, not each pixel.
+        step = max(1, round((pixels.shape[0] * pixels.shape[1] / 65536) ** 0.5))
+        sample = pixels[::step, ::step].astype(np.float64)
+        sample = sample[np.isfinite(sample)]
+        if sample.size:
+            low, high = np.percentile(sample, _RANGE_PERCENTILES)
+            self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
+
+    def is_constant(self, channel: int) -> bool:
+        return bool(self.lows[channel] == self.highs[channel])
+
+    def converted(self, in_channels: int) -> _Statistics:
+        """Return the sums of the same images after `convert_channels`."""
+        if self.counts.size == in_channels:
+            return self
+        out = _Statistics()
+        chosen = [0] * in_channels if in_channels == 1 or self.counts.size < 3 else [0, 1, 2]
+        for name in ("counts", "sums", "squares", "lows", "highs"):
+            setattr(out, name, getattr(self, name)[chosen])
+        out.low, out.high = self.low, self.high
+        return out
+
+    def merge(self, other: _Statistics) -> None:
+        if not self.counts.size:
+            self.counts, self.sums, self.squares = np.zeros((3, other.counts.size))
+        self.counts = self.counts + other.counts
+        self.sums = self.sums + other.sums
+        self.squares = self.squares + other.squares
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
+    def value_range(self) -> tuple[float, float]:
+        if not np.isfinite(self.low):
+            return 0.0, 1.0
+        return self.low, self.high if self.high > self.low else self.low + 1.0
+
+    def normalisation(
+        self, value_range: tuple[float, float]
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and standard deviation in shares of the value range."""
+        low, width = value_range[0], value_range[1] - value_range[0]
+        counts = np.maximum(self.counts, 1)
+        means = np.where(self.counts > 0, self.sums / counts, low)
+        variances = np.maximum(self.squares / counts - means**2, 0)
+        stds = np.sqrt(variances) / width
+        stds = np.where(stds < SMALLEST_STD, 1.0, stds)
+        return tuple(((means - low) / width).tolist()), tuple(stds.tolist())
+
+
+def _normalise(
+    pixels: Pixels, offset: NDArray[np.float64], divisor: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return (pixels - offset) / divisor as float32 (C, H, W)."""
+    height, width, channels = pixels.shape
+    out = np.empty((channels, height, width), np.float32)
+    for channel in range(channels):
+        np.subtract(
+            pixels[..., channel],
+            np.float32(offset[channel]),
+            out=out[channel],
+            dtype=np.float32,
+            casting="unsafe",
+        )
+        out[channel] *= np.float32(1 / divisor[channel])
+    if np.issubdtype(pixels.dtype, np.floating):
+        np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return out
