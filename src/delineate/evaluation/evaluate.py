@@ -1,0 +1,264 @@
+"""Score a model on one split of a data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from delineate.config import DataConfig, TaskConfig, build_settings, merge_settings
+from delineate.errors import DataError, UsageError
+from delineate.evaluation.report import build_report
+from delineate.evaluation.result import Evaluation, Example, Rank, SplitName
+from delineate.evaluation.scoring import LabelledImage, SplitScores, score_samples
+from delineate.files import digest_file, write_text
+from delineate.model_file import SegmentationModel, find_model_file, load_model
+from delineate.progress import track
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from delineate.config import Settings
+    from delineate.data.cache import ImageCache
+    from delineate.data.inventory import Inventory, Sample
+    from delineate.data.masks import MaskDecoder
+    from delineate.prediction.predictor import Predictor
+    from delineate.task import Task
+
+NUM_EXAMPLES = 3
+"""Images shown of the best, of the middle and of the worst."""
+
+SECTIONS = ("task", "data", "evaluation", "prediction")
+"""Sections of settings that an evaluation may be given."""
+
+_DECODING = ("legend", "ignore", "foreground_value", "mask_threshold")
+
+
+def evaluate(
+    model: SegmentationModel | Path | str,
+    data: Path | str,
+    *,
+    split: str = "test",
+    out: Path | str | None = None,
+    device: str = "auto",
+    overrides: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Score a model on one split of a data set; write `metrics.json` and `report.html`.
+
+    The data settings that the model was trained with (patterns, legend, groups, seed of the
+    split) are used again, so that a data set without splits of its own is divided as it was for
+    training. Thresholds and post-processing are the model's: nothing is tuned here.
+
+    Args:
+        model: A model, a model file or a run folder.
+        data: A folder, a `data.yaml` or a CSV of paths.
+        split: ``train``, ``val`` or ``test``.
+        out: Folder for the results; None takes ``evaluation-<split>`` beside the model file.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+        overrides: Settings of the sections `SECTIONS`, as nested dictionaries, over the model's.
+
+    Raises:
+        UsageError: If an argument does not fit.
+        ModelFileError: If the model file is refused.
+        DataError: If images or masks are not usable, do not fit the model, or the split is empty.
+    """
+    if split not in get_args(SplitName):
+        raise UsageError(f"split is {split!r}; choose one of {', '.join(get_args(SplitName))}")
+    data = Path(data)
+    given = _check_sections(overrides)
+    model_path = None if isinstance(model, SegmentationModel) else find_model_file(Path(model))
+    if model_path is None and out is None:
+        raise UsageError("a model in memory has no folder; say with out where results go")
+    folder = Path(out) if out is not None else cast(Path, model_path).parent / f"evaluation-{split}"
+
+    from delineate.data.cache import ImageCache
+    from delineate.data.inventory import build_inventory, read_data_file
+    from delineate.prediction.predictor import load_predictor
+
+    loaded = model if isinstance(model, SegmentationModel) else load_model(Path(model))
+    own = read_data_file(data)
+    _check_task(own["task"], loaded.task, data)
+    _check_task(given.get("task", {}), loaded.task, data)
+    settings = _settings(loaded, own, given)
+    inventory = build_inventory(data, settings.data)
+    samples = inventory.of(cast(SplitName, split))
+    if not samples:
+        counts = ", ".join(f"{len(inventory.of(s))} {s}" for s in get_args(SplitName))
+        raise DataError(
+            f"{data} has no images in its {split} split ({counts}); choose another split or set "
+            "data.split"
+        )
+    decoder = _decoder(loaded, inventory, settings, given)
+    predictor = load_predictor(loaded, device=device, **dict(given.get("prediction", {})))
+    images = ImageCache(
+        samples, decoder, limit_gib=settings.data.cache_gib, description=f"reading {split} images"
+    )
+    scores = score_samples(
+        predictor,
+        track(_labelled(images), f"evaluating {split} images", total=len(images)),
+        loaded.task,
+        thresholds=_thresholds(predictor),
+        num_bins=settings.evaluation.num_bins,
+        postprocess=_postprocess(predictor),
+    )
+    evaluation = Evaluation(
+        split=cast(SplitName, split),
+        data={"name": data.resolve().name, "digest": _digest(samples)},
+        model=_describe_model(loaded, model_path),
+        prediction=_describe_prediction(predictor),
+        scores=scores,
+        examples=tuple(_examples(scores, images, predictor)),
+        folder=folder,
+    )
+    write_evaluation(evaluation)
+    return evaluation
+
+
+def write_evaluation(evaluation: Evaluation) -> None:
+    """Write `metrics.json` and `report.html` into the evaluation's folder."""
+    text = json.dumps(
+        evaluation.metrics, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False
+    )
+    write_text(evaluation.metrics_path, text + "\n")
+    write_text(evaluation.report_path, build_report(evaluation))
+
+
+def choose_examples(
+    scores: Sequence[float | None], count: int = NUM_EXAMPLES
+) -> list[tuple[Rank, int]]:
+    """Return (rank, index) of the images to show, `count` of a kind, the worst first.
+
+    Images without a score are left out. Of few images, none is shown twice.
+    """
+    order = sorted(
+        (index for index, score in enumerate(scores) if score is not None),
+        key=lambda index: (cast(float, scores[index]), index),
+    )
+    worst = order[:count]
+    best = order[len(worst) :][::-1][:count]
+    between = order[len(worst) : len(order) - len(best)]
+    start = max(0, (len(between) - count) // 2)
+    return [
+        *(("worst", index) for index in worst),
+        *(("median", index) for index in between[start : start + count]),
+        *(("best", index) for index in best[::-1]),
+    ]
+
+
+def _check_sections(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
+    given = dict(overrides or {})
+    foreign = sorted(set(given) - set(SECTIONS))
+    if foreign:
+        raise UsageError(
+            f"evaluate takes settings of {', '.join(SECTIONS)}, not of {', '.join(foreign)}"
+        )
+    return given
+
+
+def _check_task(named: Mapping[str, Any], task: Task, data: Path) -> None:
+    """Refuse data that says itself to have other classes than the model."""
+    wanted = TaskConfig.model_validate(dict(named))
+    if wanted.kind not in ("auto", task.kind):
+        raise DataError(f"{data} is a {wanted.kind} data set but the model is {task.kind}")
+    if wanted.class_names and wanted.class_names != task.class_names:
+        raise DataError(
+            f"{data} has the classes {', '.join(wanted.class_names)} but the model knows "
+            f"{', '.join(task.class_names)}; evaluate it on data with its own classes"
+        )
+
+
+def _settings(
+    model: SegmentationModel, own: Mapping[str, Any], given: Mapping[str, Any]
+) -> Settings:
+    """Lay what the data set says, what the model was trained with and the overrides over it."""
+    stored = model.provenance.get("config", {})
+    defaults = DataConfig().model_dump(mode="json")
+    trained = {k: v for k, v in stored.get("data", {}).items() if v != defaults.get(k)}
+    layers = (
+        {"data": own["data"]},
+        {"data": trained, "evaluation": stored.get("evaluation", {})},
+        {name: given[name] for name in ("data", "evaluation") if name in given},
+    )
+    return build_settings(merge_settings(*layers), "the settings of the evaluation")
+
+
+def _decoder(
+    model: SegmentationModel, inventory: Inventory, settings: Settings, given: Mapping[str, Any]
+) -> MaskDecoder:
+    """Return the model's own decoder, unless the meaning of the masks is given anew."""
+    from delineate.data.masks import MaskDecoder, inspect_masks
+
+    if model.decoder and not set(given.get("data", {})) & set(_DECODING):
+        return MaskDecoder.from_dict(model.decoder)
+    task = model.task
+    wanted = TaskConfig(kind=task.kind, class_names=task.class_names, background=task.background)
+    found, decoder = inspect_masks(inventory, settings.data, wanted)
+    if (found.kind, found.class_names) != (task.kind, task.class_names):
+        raise DataError(
+            f"{inventory.root} is {found.kind} with the classes {', '.join(found.class_names)} "
+            f"but the model is {task.kind} with {', '.join(task.class_names)}; evaluate it on data "
+            "with its own classes"
+        )
+    return decoder
+
+
+def _labelled(images: ImageCache) -> Iterator[LabelledImage]:
+    for sample, (pixels, target, valid) in zip(images.samples, images, strict=True):
+        yield LabelledImage(sample.name, pixels, target, valid)
+
+
+def _thresholds(predictor: Predictor) -> tuple[float, ...] | None:
+    task = predictor.task
+    if not task.has_threshold:
+        return None
+    return tuple(predictor.thresholds or (0.5,) * task.num_classes)
+
+
+def _postprocess(
+    predictor: Predictor,
+) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None:
+    from delineate.postprocess import postprocess_mask
+
+    task, steps = predictor.task, predictor.postprocessing
+    return (lambda mask: postprocess_mask(mask, task, **steps)) if any(steps.values()) else None
+
+
+def _examples(scores: SplitScores, images: ImageCache, predictor: Predictor) -> Iterator[Example]:
+    """Predict the images to show once more, so that no other had to be kept."""
+    dices = [image.scores["dice"] for image in scores.images]
+    for rank, index in choose_examples(dices):
+        pixels, target, valid = images[index]
+        mask = predictor.predict_mask(pixels, valid)
+        name = scores.images[index].name
+        yield Example(rank, name, dices[index], pixels, target, mask)
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    """Return a SHA-256 over the names and contents of images and masks."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        contents = [digest_file(path) for path in (sample.image, *sample.masks)]
+        digest.update(json.dumps([sample.name, *contents]).encode())
+    return digest.hexdigest()
+
+
+def _describe_model(model: SegmentationModel, path: Path | None) -> dict[str, Any]:
+    return {
+        "name": None if path is None else path.resolve().parent.name,
+        "digest": None if path is None else digest_file(path),
+        "architecture": model.architecture,
+    }
+
+
+def _describe_prediction(predictor: Predictor) -> dict[str, Any]:
+    return {
+        "tile_size": list(predictor.tile_size),
+        "overlap": predictor.overlap,
+        "blend": predictor.blend,
+        "postprocessing": dict(predictor.postprocessing),
+    }

@@ -1,0 +1,259 @@
+"""The report of an evaluation: one HTML file that opens offline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from delineate.evaluation.report_curves import draw_curves
+from delineate.metrics.confusion import CONVENTION
+from delineate.pages import (
+    Row,
+    Section,
+    Tile,
+    bar,
+    details,
+    heat_table,
+    legend,
+    paragraph,
+    picture_rows,
+    render_page,
+    table,
+    tiles,
+)
+from delineate.pictures import (
+    ERROR_COLOURS,
+    class_colours,
+    error_overlay,
+    overlay,
+    shrink,
+    to_rgb,
+)
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from delineate.evaluation.result import Evaluation, Example
+    from delineate.evaluation.scoring import SplitScores
+    from delineate.task import Task
+
+PICTURE_SIZE = 512
+"""Longer side of a picture, in pixels."""
+
+NUM_ROWS_OPEN = 25
+"""A table of more images than this is folded."""
+
+UNDEFINED = "–"
+
+
+def build_report(evaluation: Evaluation) -> str:
+    """Return the report of an evaluation as HTML."""
+    scores = evaluation.scores
+    model, data = evaluation.model["name"] or "the model", evaluation.data["name"]
+    count = len(scores.images)
+    return render_page(
+        f"{model} on {data}",
+        [
+            Section("Result", _result(evaluation)),
+            Section("Curves", draw_curves(scores)),
+            Section("Classes", _classes(scores)),
+            Section("Examples", _examples(evaluation)),
+            Section("Every image", [_images(scores)]),
+            Section("How it was made", _making(evaluation)),
+        ],
+        lead=f"Evaluation on the {evaluation.split} split: {count} "
+        f"image{'' if count == 1 else 's'}, {scores.counts.num_pixels:,} pixels that count"
+        f"{' (summed over the classes)' if scores.task.kind == 'multilabel' else ''}.",
+    )
+
+
+def show(score: float | None, digits: int = 3) -> str:
+    """Return a score as text; a dash where it is undefined."""
+    return UNDEFINED if score is None else f"{score:.{digits}f}"
+
+
+def _result(evaluation: Evaluation) -> list[Markup]:
+    scores = evaluation.scores
+    per_image = scores.per_image
+    items = []
+    for name, label in (
+        ("dice", "Dice"),
+        ("iou", _iou_label(scores.task)),
+        ("precision", "Precision"),
+        ("recall", "Recall"),
+        ("pixel_accuracy", "Pixel accuracy"),
+    ):
+        note = f"mean over images {show(per_image[name])}"
+        if f"{name}_with_background" in scores.pooled:
+            with_background = show(scores.pooled[f"{name}_with_background"])
+            note += f"; with background {with_background}"
+        items.append(Tile(label, show(scores.pooled[name]), note))
+    if scores.task.kind == "binary" and scores.thresholds is not None:
+        items.append(Tile("Threshold", show(scores.thresholds[0]), "from the model file"))
+    blocks = [tiles(items)]
+    if evaluation.split != "test":
+        blocks.append(
+            paragraph(
+                f"The {evaluation.split} split took part in making this model, so these numbers "
+                "flatter it. Judge it by the test split."
+            )
+        )
+    blocks.append(paragraph(_meaning(scores)))
+    blocks.append(details("The convention behind these numbers", paragraph(CONVENTION)))
+    return blocks
+
+
+def _iou_label(task: Task) -> str:
+    if task.num_classes == 1:
+        return "IoU"
+    return "mIoU, all classes" if task.background is None else "mIoU without background"
+
+
+def _meaning(scores: SplitScores) -> str:
+    pooled, per_image = scores.pooled, scores.per_image
+    sentences = []
+    if pooled["precision"] is not None:
+        marked = "foreground" if scores.task.kind == "binary" else "a class (mean over classes)"
+        share = f"{100 * pooled['precision']:.1f} %"
+        sentences.append(f"Of the pixels marked as {marked}, {share} are right (precision)")
+    if pooled["recall"] is not None:
+        sentences.append(
+            f"{100 * pooled['recall']:.1f} % of those that should be are found (recall)"
+        )
+    text = "; ".join(sentences) + ". " if sentences else ""
+    text += "Dice and IoU put both into one number; 1 is perfect."
+    empty = per_image["num_true_empty"]
+    if empty:
+        text += (
+            f" {empty} image{' is' if empty == 1 else 's are'} empty in truth and prediction, "
+            "which is right, but leaves nothing to score: left out of the means over images."
+        )
+    return text
+
+
+def _classes(scores: SplitScores) -> list[Markup]:
+    task = scores.task
+    headings = ["Class", "Dice", "IoU", "Precision", "Recall", "Specificity"]
+    headings += ["Av. precision", "AUROC", "Image Dice"]
+    has_thresholds = scores.thresholds is not None and task.num_classes > 1
+    if has_thresholds:
+        headings.append("Threshold")
+    rows: list[list[str | Markup]] = []
+    for index, (name, values) in enumerate(scores.classes.items()):
+        is_background = name == task.background
+        row: list[str | Markup] = [f"{name} (background)" if is_background else name]
+        row.append(bar(values["dice"], show(values["dice"])))
+        row += [show(values[key]) for key in ("iou", "precision", "recall", "specificity")]
+        row += [show(values["average_precision"]), show(values["auroc"])]
+        row.append(show(values["per_image"]["dice"]))
+        if has_thresholds and scores.thresholds is not None:
+            row.append(show(scores.thresholds[index]))
+        rows.append(row)
+    blocks = [
+        table(
+            "Scores of each class from pooled counts; image Dice is the mean over images",
+            headings,
+            rows,
+        )
+    ]
+    if task.kind == "multilabel":
+        return blocks
+    binary = task.kind == "binary"
+    names = ("background", *task.class_names) if binary else task.class_names
+    matrix = scores.counts.matrix[0] if binary else scores.counts.matrix
+    blocks.append(
+        heat_table(
+            "What each true class was taken for: share of its pixels, and their number. Each row "
+            "is a true class and adds up to 100 %.",
+            "Truth \\ prediction",
+            names,
+            matrix,
+        )
+    )
+    return blocks
+
+
+def _examples(evaluation: Evaluation) -> list[Markup]:
+    task = evaluation.scores.task
+    if not evaluation.examples:
+        return [paragraph("No image has foreground in its target or prediction.")]
+    colours = class_colours(task.num_classes).tolist()
+    shown = {task.class_names[index]: colours[index] for index in task.foreground}
+    kinds = ["false alarm", "missed", "wrong class"]
+    if task.kind == "binary":
+        kinds = ["found", "false alarm", "missed"]
+    elif len(task.foreground) == task.num_classes and task.kind == "multiclass":
+        kinds = ["wrong class"]
+    return [
+        paragraph(
+            "The images with the lowest Dice first, then some of the middle, then the highest. "
+            "Truth and prediction:"
+        ),
+        legend(shown),
+        paragraph("Errors (the image behind them is dimmed; ignored pixels are black):"),
+        legend({kind: ERROR_COLOURS[kind] for kind in kinds}),
+        picture_rows(
+            ["Image", "Truth", "Prediction", "Errors"],
+            [_example(example, task) for example in evaluation.examples],
+        ),
+    ]
+
+
+def _example(example: Example, task: Task) -> Row:
+    rgb = shrink(to_rgb(example.pixels), PICTURE_SIZE)
+    target = _shrink_labels(example.target, task)
+    mask = _shrink_labels(example.mask, task)
+    height, width = example.pixels.shape[:2]
+    return Row(
+        f"{example.name} ({example.rank})",
+        [
+            rgb,
+            overlay(rgb, target, task),
+            overlay(rgb, mask, task),
+            error_overlay(rgb, mask, target, task),
+        ],
+        f"Dice {show(example.dice)}, {width} × {height} pixels",
+    )
+
+
+def _shrink_labels(labels: np.ndarray, task: Task) -> np.ndarray:
+    if task.kind == "multilabel":
+        return np.stack([shrink(channel, PICTURE_SIZE, is_labels=True) for channel in labels])
+    return shrink(labels.astype(np.uint8), PICTURE_SIZE, is_labels=True)
+
+
+def _images(scores: SplitScores) -> Markup:
+    rows: list[list[str | Markup]] = []
+    ranked = sorted(
+        scores.images,
+        key=lambda image: (image.scores["dice"] is None, image.scores["dice"] or 0.0, image.name),
+    )
+    for image in ranked:
+        values = image.scores
+        dice: str | Markup = bar(values["dice"], show(values["dice"]))
+        if values["dice"] is None:
+            dice = "true-empty" if image.counts.is_true_empty else "no score"
+        row: list[str | Markup] = [image.name, dice]
+        row += [show(values[key]) for key in ("iou", "precision", "recall", "pixel_accuracy")]
+        rows.append(row)
+    block = table(
+        "Scores of each image, the worst first",
+        ["Image", "Dice", "IoU", "Precision", "Recall", "Pixel accuracy"],
+        rows,
+    )
+    return details(f"All {len(rows)} images", block) if len(rows) > NUM_ROWS_OPEN else block
+
+
+def _making(evaluation: Evaluation) -> list[Markup]:
+    how, architecture = evaluation.prediction, evaluation.model["architecture"]
+    height, width = how["tile_size"]
+    steps = [f"{name.replace('_', ' ')} {n}" for name, n in how["postprocessing"].items() if n]
+    facts: list[list[str | Markup]] = [
+        ["Network", f"{architecture['name']}, {architecture['in_channels']} channels in"],
+        ["Tiles", f"{height} × {width} pixels, overlap {how['overlap']:g}, {how['blend']} blend"],
+        ["Post-processing", ", ".join(steps) or "none"],
+        ["Model file, SHA-256", evaluation.model["digest"] or "not saved"],
+        ["Data of this split, SHA-256", evaluation.data["digest"]],
+    ]
+    return [table("What was evaluated, and how", ["Fact", "Value"], facts)]
