@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from delineate.augmentation.intensity import IntensityAugmentation
-from delineate.augmentation.spatial import (
-    SpatialAugmentation,
-    SpatialDraw,
-    cut_patch,
-    resize_target,
-)
+from delineate.augmentation.resampling import cut_patch, resize_target
+from delineate.augmentation.spatial import SpatialAugmentation, SpatialDraw
 
 __all__ = [
     "IntensityAugmentation",

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _CACHED_DTYPES = ("uint8", "uint16", "int16", "float32")
 
 
-class LabelledImage(NamedTuple):
-    """A decoded image with its target."""
+class DecodedSample(NamedTuple):
+    """A decoded image and its target."""
 
     pixels: NDArray[Any]
     """(H, W, C), uint8, uint16, int16 or float32."""
@@ -33,7 +33,7 @@ class LabelledImage(NamedTuple):
     """(H, W), False for nodata; None where every pixel has data."""
 
 
-def load_sample(sample: Sample, decoder: MaskDecoder) -> LabelledImage:
+def load_sample(sample: Sample, decoder: MaskDecoder) -> DecodedSample:
     """Decode an image and its masks.
 
     Pixels whose channels all hold the raster's nodata value, or of which one is not finite, are
@@ -62,10 +62,10 @@ def load_sample(sample: Sample, decoder: MaskDecoder) -> LabelledImage:
         valid = None
     if valid is not None:
         target = np.where(valid, target, np.uint8(decoder.task.ignore_index))
-    return LabelledImage(np.ascontiguousarray(pixels), np.ascontiguousarray(target), valid)
+    return DecodedSample(np.ascontiguousarray(pixels), np.ascontiguousarray(target), valid)
 
 
-class ImageCache(Sequence[LabelledImage]):
+class ImageCache(Sequence[DecodedSample]):
     """The labelled images of a split, decoded once where memory allows.
 
     Every sample is decoded when the cache is made, so that a bad file is found before training
@@ -106,7 +106,7 @@ class ImageCache(Sequence[LabelledImage]):
         self._decoder = decoder
         self._limit = limit_gib * 2**30
         self._num_bytes = 0
-        self._kept: dict[int, LabelledImage] = {}
+        self._kept: dict[int, DecodedSample] = {}
         self._fill(description)
 
     @property
@@ -117,7 +117,7 @@ class ImageCache(Sequence[LabelledImage]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> LabelledImage:  # type: ignore[override]
+    def __getitem__(self, index: int) -> DecodedSample:  # type: ignore[override]
         if index < 0 or index >= len(self.samples):
             raise IndexError(index)
         kept = self._kept.get(index)
@@ -142,7 +142,7 @@ class ImageCache(Sequence[LabelledImage]):
         if problems:
             _raise_all(problems)
 
-    def _add(self, index: int, image: LabelledImage) -> None:
+    def _add(self, index: int, image: DecodedSample) -> None:
         height, width = image.pixels.shape[:2]
         self.sizes.append((height, width))
         # The split of the pixels does not depend on the run's seed: it is part of the data.

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from delineate.augmentation import IntensityAugmentation, SpatialAugmentation, cut_patch
-from delineate.data.cache import ImageCache, LabelledImage
+from delineate.data.cache import ImageCache, DecodedSample
 from delineate.data.sampling import PatchSampler, place_window
 from delineate.errors import DataError, ShapeError
 from delineate.preprocessing import Preprocessing, convert_channels
@@ -35,7 +35,7 @@ class PatchDataset(Dataset[Batch]):
 
     def __init__(
         self,
-        images: ImageCache | Sequence[LabelledImage],
+        images: ImageCache | Sequence[DecodedSample],
         sampler: PatchSampler,
         preprocessing: Preprocessing,
         *,
