@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,8 @@ from delineate.rasters import apply_palette, read_raster
 from delineate.task import Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from delineate.data.inventory import Sample
     from delineate.data.masks import MaskDecoder
 
@@ -90,7 +93,8 @@ class ImageCache(Sequence[DecodedSample]):
 
         Raises:
             UnreadableFileError: If files cannot be decoded; names all of them.
-            DataError: If images and masks do not fit each other; names all of them.
+            DataError: If images and masks, or the types or channels of the images, do not fit
+                each other; names all of them.
         """
         self.samples = tuple(samples)
         self.task: Task = decoder.task
@@ -130,6 +134,7 @@ class ImageCache(Sequence[DecodedSample]):
 
     def _fill(self, description: str) -> None:
         problems: list[DataError] = []
+        kinds: dict[str, list[Path]] = defaultdict(list)
         with progress_bar(description, total=len(self.samples)) as bar:
             for index, sample in enumerate(self.samples):
                 try:
@@ -138,9 +143,12 @@ class ImageCache(Sequence[DecodedSample]):
                     problems.append(error)
                 else:
                     self._add(index, image)
+                    kinds[_describe(image.pixels)].append(sample.image)
                 bar.advance()
         if problems:
             _raise_all(problems)
+        if len(kinds) > 1:
+            _raise_mixed(kinds)
 
     def _add(self, index: int, image: DecodedSample) -> None:
         height, width = image.pixels.shape[:2]
@@ -164,10 +172,23 @@ class ImageCache(Sequence[DecodedSample]):
         self.num_valid_pixels += int(counts.sum() - counts[self.task.ignore_index])
 
 
+def _describe(pixels: NDArray[Any]) -> str:
+    """Say what all images of a split must have in common."""
+    channels = pixels.shape[2]
+    # Grey, RGB and either with alpha convert to each other.
+    return f"{'1 to 4' if channels <= 4 else channels} channels of {pixels.dtype}"
+
+
+def _raise_mixed(kinds: dict[str, list[Path]]) -> None:
+    usual, *others = sorted(kinds, key=lambda kind: -len(kinds[kind]))
+    lines = "".join(f"\n  {path}: {kind}" for kind in others for path in kinds[kind])
+    raise DataError(f"most images have {usual}, but others do not; convert or remove these:{lines}")
+
+
 def _raise_all(problems: list[DataError]) -> None:
     if len(problems) == 1:
         raise problems[0]
     is_unreadable = all(isinstance(problem, UnreadableFileError) for problem in problems)
     kind = UnreadableFileError if is_unreadable else DataError
     lines = "".join(f"\n  {problem}" for problem in problems)
-    raise kind(f"{len(problems)} training files cannot be used; repair or remove them:{lines}")
+    raise kind(f"{len(problems)} samples cannot be used; repair or remove them:{lines}")

@@ -16,9 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from delineate.augmentation import IntensityAugmentation, SpatialAugmentation, cut_patch
-from delineate.data.cache import ImageCache, DecodedSample
+from delineate.data.cache import DecodedSample, ImageCache
 from delineate.data.sampling import PatchSampler, place_window
-from delineate.errors import DataError, ShapeError
 from delineate.preprocessing import Preprocessing, convert_channels
 from delineate.randomness import generator_for
 
@@ -109,10 +108,7 @@ class PatchDataset(Dataset[Batch]):
         )
         preprocessing = self._of_image.get(number)
         if preprocessing is None:
-            try:
-                preprocessing = self._preprocessing.for_image(image.pixels)
-            except ShapeError as error:
-                raise DataError(f"training image {number}: {error}") from error
+            preprocessing = self._preprocessing.for_image(image.pixels)
             self._of_image[number] = preprocessing
         patch = np.ascontiguousarray(convert_channels(patch, preprocessing.in_channels))
         if self._intensity is None:
