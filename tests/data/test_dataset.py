@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +15,10 @@ from delineate.data.dataset import (
     build_loader,
     choose_num_workers,
     count_cores,
+    explain_worker_errors,
 )
 from delineate.data.sampling import PatchSampler, find_class_pixels
-from delineate.errors import ShapeError
+from delineate.errors import DataError, ResourceError, ShapeError, UnreadableFileError
 from delineate.preprocessing import Preprocessing, measure_preprocessing
 from delineate.task import Task
 
@@ -160,6 +165,50 @@ def test_an_image_that_does_not_fit_is_refused() -> None:
     dataset = make_dataset(make_images(), prep=Preprocessing(3, dtype="uint16"))
     with pytest.raises(ShapeError, match=r"uint8 pixels .* trained on uint16"):
         dataset[0]
+
+
+class _Broken(list[DecodedSample]):
+    """Images whose decoding goes wrong in the loading process."""
+
+    def __init__(self, images: list[DecodedSample], fail: Callable[[], None]) -> None:
+        super().__init__(images)
+        self._fail = fail
+
+    def __getitem__(self, index: int) -> DecodedSample:  # type: ignore[override]
+        self._fail()
+        return super().__getitem__(index)
+
+
+def _refuse() -> None:
+    raise UnreadableFileError("images/07.tif is damaged; replace it")
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_bad_file_is_named_in_one_sentence(num_workers: int) -> None:
+    dataset = make_dataset(make_images())
+    dataset._images = _Broken(make_images(), _refuse)
+    with pytest.raises(UnreadableFileError) as caught, explain_worker_errors():
+        load(dataset, num_workers)
+    assert str(caught.value) == "images/07.tif is damaged; replace it"
+
+
+def test_a_killed_worker_does_not_hang_and_names_the_cause() -> None:
+    dataset = make_dataset(make_images())
+    dataset._images = _Broken(make_images(), _kill)
+    message = r"memory .* data\.num_workers 0"
+    with pytest.raises(ResourceError, match=message), explain_worker_errors():
+        load(dataset, 1)
+
+
+def test_other_errors_pass_unchanged() -> None:
+    with pytest.raises(RuntimeError, match=r"^shapes$"), explain_worker_errors():
+        raise RuntimeError("shapes")
+    with pytest.raises(DataError, match=r"^plain$"), explain_worker_errors():
+        raise DataError("plain")
 
 
 def test_indices_end_with_the_epoch() -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from delineate.augmentation import IntensityAugmentation, SpatialAugmentation, cut_patch
 from delineate.data.cache import DecodedSample, ImageCache
 from delineate.data.sampling import PatchSampler, place_window
+from delineate.errors import DelineateError, ResourceError
 from delineate.preprocessing import Preprocessing, convert_channels
 from delineate.randomness import generator_for
 
@@ -197,6 +199,36 @@ def build_loader(
         generator=torch.Generator().manual_seed(0),
         **settings,
     )
+
+
+@contextmanager
+def explain_worker_errors() -> Iterator[None]:
+    """Give errors of loading processes the words that they would have had in this one.
+
+    To be laid around the whole loop: torch tells of a killed process by a signal handler, which
+    may raise anywhere in it.
+
+    Raises:
+        ResourceError: If a process was killed or does not answer.
+        DelineateError: If loading a patch raised it.
+    """
+    try:
+        yield
+    except DelineateError as error:
+        # torch puts the traceback of the process before the message.
+        kind = type(error)
+        marker = f"{kind.__module__}.{kind.__qualname__}: "
+        if marker not in str(error):
+            raise
+        raise kind(str(error).rpartition(marker)[2].strip()) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ResourceError(
+            f"a process that loads data ended ({reason}); memory or shared memory probably ran "
+            "out: lower data.cache_gib, or load without processes by data.num_workers 0"
+        ) from error
 
 
 def _start_worker(worker: int) -> None:
