@@ -1,4 +1,8 @@
-"""Brightness, contrast, gamma, channel jitter, blur, noise and JPEG artefacts, image alone."""
+"""Brightness, contrast, gamma, channel jitter, blur, noise and JPEG artefacts, image alone.
+
+Shifts and noise are measured by the patch's own spread, channel by channel: what suits a well-lit
+photograph would drown a dark micrograph, or a channel that hardly varies.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ Pixels = NDArray[Any]
 class _Curve:
     """One curve of values per channel: contrast about a pivot, shift, gamma."""
 
-    pivot: float
+    pivot: NDArray[np.float32]
     contrast: float
     shift: NDArray[np.float32]
     gamma: float
@@ -28,7 +32,7 @@ class _Curve:
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map values in shares of the range, (..., C)."""
         out = values * np.float32(self.contrast)
-        out += self.shift + np.float32(self.pivot * (1 - self.contrast))
+        out += self.shift + self.pivot * np.float32(1 - self.contrast)
         if self.gamma != 1:
             # Odd about 0: rasters may hold values outside of the stated range.
             out = np.copysign(np.abs(out) ** np.float32(self.gamma), out)
@@ -55,16 +59,19 @@ class IntensityAugmentation:
     ) -> None:
         """Take the settings of `IntensityConfig`.
 
+        The spread of a channel is four times its standard deviation in the patch, and at most the
+        value range.
+
         Args:
-            brightness: Largest shift either way, as a share of the value range.
-            contrast: Largest change of the contrast factor around 1; the patch's mean stays.
+            brightness: Largest shift either way, as a share of the patch's spread.
+            contrast: Largest change of the contrast factor around 1; each channel's mean stays.
             gamma: Largest change of the exponent's natural logarithm.
-            channel_jitter: Largest shift of a single channel, as a share of the value range.
+            channel_jitter: Largest shift of a single channel, as a share of its spread.
             odds: Odds of each of brightness, contrast, gamma and channel jitter.
             blur: Odds of a Gaussian blur.
             blur_sigma: Largest standard deviation of the blur, in pixels.
             noise: Odds of Gaussian noise, drawn for each pixel and channel.
-            noise_sigma: Largest standard deviation of the noise, as a share of the value range.
+            noise_sigma: Largest standard deviation of the noise, as a share of the spread.
             jpeg: Odds of JPEG artefacts; images of other than 1 or 3 channels get none.
             jpeg_quality: Lowest and highest JPEG quality, 1 to 100.
 
@@ -97,7 +104,8 @@ class IntensityAugmentation:
             rng: Where every draw comes from.
         """
         shape = pixels.shape
-        curve = self._draw_curve(pixels, rng)
+        mean, spread = _measure(pixels)
+        curve = self._draw_curve(mean, spread, rng)
         if curve is not None:
             pixels = _apply_curve(pixels, curve)
         if rng.random() < self.blur:
@@ -108,34 +116,40 @@ class IntensityAugmentation:
                     pixels, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101
                 ).reshape(shape)
         if rng.random() < self.noise:
-            pixels = _add_noise(pixels, rng.uniform(0, self.noise_sigma), rng)
+            pixels = _add_noise(pixels, rng.uniform(0, self.noise_sigma) * spread, rng)
         if rng.random() < self.jpeg:
             quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
             if shape[2] in (1, 3):
                 pixels = _compress(pixels, quality)
         return pixels
 
-    def _draw_curve(self, pixels: Pixels, rng: np.random.Generator) -> _Curve | None:
-        channels = pixels.shape[2]
-        shift, contrast, gamma = 0.0, 1.0, 1.0
-        jitter: NDArray[np.float64] = np.zeros(channels)
+    def _draw_curve(
+        self, mean: NDArray[np.float32], spread: NDArray[np.float32], rng: np.random.Generator
+    ) -> _Curve | None:
+        shift, contrast, gamma = np.zeros(len(mean)), 1.0, 1.0
         draws = rng.random(4) < self.odds
         if draws[0]:
-            shift = rng.uniform(-self.brightness, self.brightness)
+            shift += rng.uniform(-self.brightness, self.brightness)
         if draws[1]:
             contrast = 1 + rng.uniform(-self.contrast, self.contrast)
         if draws[2]:
             gamma = float(np.exp(rng.uniform(-self.gamma, self.gamma)))
         if draws[3]:
-            jitter += rng.uniform(-self.channel_jitter, self.channel_jitter, channels)
+            shift += rng.uniform(-self.channel_jitter, self.channel_jitter, len(mean))
         if not draws.any():
             return None
-        pivot = 0.0
-        if contrast != 1:
-            pivot = float(pixels.mean(dtype=np.float64))
-            if pixels.dtype == np.uint8:
-                pivot /= 255
-        return _Curve(pivot, contrast, (shift + jitter).astype(np.float32), gamma)
+        return _Curve(mean, contrast, shift.astype(np.float32) * spread, gamma)
+
+
+def _measure(pixels: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and spread of each channel, in shares of the value range."""
+    moments = [
+        cv2.meanStdDev(pixels[..., first : first + 4]) for first in range(0, pixels.shape[2], 4)
+    ]
+    mean, std = (np.concatenate(parts).ravel() for parts in zip(*moments, strict=True))
+    if pixels.dtype == np.uint8:
+        mean, std = mean / 255, std / 255
+    return mean.astype(np.float32), np.minimum(4 * std, 1).astype(np.float32)
 
 
 def _apply_curve(pixels: Pixels, curve: _Curve) -> Pixels:
@@ -148,14 +162,16 @@ def _apply_curve(pixels: Pixels, curve: _Curve) -> Pixels:
     return out.reshape(pixels.shape)
 
 
-def _add_noise(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
+def _add_noise(pixels: Pixels, sigma: NDArray[np.float32], rng: np.random.Generator) -> Pixels:
     """Add Gaussian noise of 256 levels, which a table makes of bytes."""
-    draws = np.frombuffer(rng.bytes(pixels.size), np.uint8).reshape(pixels.shape[0], -1)
+    draws = np.frombuffer(rng.bytes(pixels.size), np.uint8).reshape(pixels.shape)
     is_bytes = pixels.dtype == np.uint8
-    table = _normal_quantiles() * np.float32(255 * sigma if is_bytes else sigma)
-    noise = cv2.LUT(draws, table)
+    table = _normal_quantiles()[:, None] * sigma * np.float32(255 if is_bytes else 1)
+    noise = cv2.LUT(draws, table.reshape(256, 1, -1))
     depth = cv2.CV_8U if is_bytes else cv2.CV_32F
-    noisy: Pixels = cv2.add(pixels.reshape(draws.shape), noise, dtype=depth)
+    # As plain rows: OpenCV adds any number of channels only where both types agree.
+    rows = (pixels.shape[0], -1)
+    noisy: Pixels = cv2.add(pixels.reshape(rows), noise.reshape(rows), dtype=depth)
     return noisy.reshape(pixels.shape)
 
 

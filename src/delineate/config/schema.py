@@ -327,13 +327,13 @@ class IntensityConfig(Config):
     """Changes of brightness and sharpness, for the image alone."""
 
     brightness: NonNegativeFloat = 0.2
-    """Largest shift, as a share of the value range."""
+    """Largest shift, as a share of the spread: 4 standard deviations of a channel in the patch."""
     contrast: NonNegativeFloat = 0.2
     """Largest change of the contrast factor around 1."""
     gamma: NonNegativeFloat = 0.2
     """Largest change of the exponent's logarithm."""
     channel_jitter: NonNegativeFloat = 0.05
-    """Largest shift of a single channel, as a share of the value range."""
+    """Largest shift of a single channel, as a share of its spread."""
     odds: Fraction = 0.5
     """Odds of each of brightness, contrast, gamma and channel jitter."""
     blur: Fraction = 0.1
@@ -343,7 +343,7 @@ class IntensityConfig(Config):
     noise: Fraction = 0.1
     """Odds of Gaussian noise."""
     noise_sigma: NonNegativeFloat = 0.05
-    """Largest standard deviation of the noise, as a share of the value range."""
+    """Largest standard deviation of the noise, as a share of the spread."""
     jpeg: Fraction = 0.0
     """Odds of JPEG artefacts (images of 1 or 3 channels)."""
     jpeg_quality: tuple[PositiveInt, PositiveInt] = (50, 95)
