@@ -10,9 +10,6 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK_ELEMENTS = 1 << 17
-"""Logits in a block on a CPU, where it should fit the cache; other devices take all at once."""
-
 
 class PixelTerm(NamedTuple):
     """A per-pixel loss: error^gamma x cross-entropy, with smoothed labels.
@@ -32,39 +29,73 @@ class PixelTerm(NamedTuple):
     positive_weight: float = 1.0
     negative_weight: float = 1.0
 
-    def focus(self, error: Tensor, entropy: Tensor) -> Tensor:
-        """Return error^gamma x entropy."""
-        return entropy if self.gamma == 0 else error.pow(self.gamma).mul_(entropy)
+    def focus(self, error: Tensor, entropy: Tensor, out: Tensor) -> Tensor:
+        """Return error^gamma x entropy, written into `out`."""
+        if self.gamma == 0:
+            return out.copy_(entropy)
+        return torch.pow(error, self.gamma, out=out).mul_(entropy)
 
-    def derivative(self, error: Tensor, entropy: Tensor) -> Tensor:
-        """Return the derivative of `focus` to the logit of the error.
+    def differentiate(self, error: Tensor, entropy: Tensor, work: Tensor) -> Tensor:
+        """Return the derivative of `focus` to the logit of the error, written into `entropy`.
 
         error^gamma (gamma (1 - error) entropy + error) has no exponent gamma - 1, which would be
-        infinite at error 0 where gamma < 1.
+        infinite at error 0 where gamma < 1. `work` is overwritten.
         """
         if self.gamma == 0:
-            return error
-        slope = (1 - error).mul_(entropy).mul_(self.gamma).add_(error)
-        return slope.mul_(error.pow(self.gamma))
+            return entropy.copy_(error)
+        torch.addcmul(entropy, entropy, error, value=-1.0, out=entropy)
+        torch.add(error, entropy, alpha=self.gamma, out=entropy)
+        return entropy.mul_(torch.pow(error, self.gamma, out=work))
 
 
-def iterate_blocks(
-    num_rows: int, num_columns: int, row_size: int, device: torch.device
-) -> Iterator[tuple[slice, slice]]:
-    """Yield the row and column slices of blocks that cover a (rows, [channels,] columns) tensor.
+class Block(NamedTuple):
+    """A part of a (rows, [channels,] columns) tensor."""
+
+    rows: slice
+    columns: slice
+    num_rows: int
+    num_columns: int
+
+    def view(self, buffer: Tensor) -> Tensor:
+        """Return the beginning of a (rows, [channels,] columns) buffer, as large as this block."""
+        return buffer[: self.num_rows, ..., : self.num_columns]
+
+
+def cut_blocks(
+    num_rows: int, num_columns: int, row_size: int, limit: int, device: torch.device
+) -> tuple[int, int, Iterator[Block]]:
+    """Cover a (rows, [channels,] columns) tensor with blocks.
 
     Args:
         num_rows: Rows of the tensor.
         num_columns: Columns of the tensor.
         row_size: Number of elements in one column of one row.
-        device: Where it lies; only CPUs need blocks.
+        limit: Largest number of elements in a block on a CPU.
+        device: Where the tensor lies; other devices take it all at once.
+
+    Returns:
+        The largest number of rows and of columns in a block, and the blocks.
     """
-    limit = BLOCK_ELEMENTS if device.type == "cpu" else num_rows * num_columns * row_size
+    if device.type != "cpu":
+        limit = num_rows * num_columns * row_size
     columns = max(1, min(num_columns, limit // row_size))
-    rows = max(1, limit // (row_size * columns))
-    for row in range(0, num_rows, rows):
-        for column in range(0, num_columns, columns):
-            yield slice(row, row + rows), slice(column, column + columns)
+    rows = max(1, min(num_rows, limit // (row_size * columns)))
+    blocks = (
+        Block(
+            slice(row, row + rows),
+            slice(column, column + columns),
+            min(rows, num_rows - row),
+            min(columns, num_columns - column),
+        )
+        for row in range(0, num_rows, rows)
+        for column in range(0, num_columns, columns)
+    )
+    return rows, columns, blocks
+
+
+def complement(values: Tensor, out: Tensor) -> Tensor:
+    """Return 1 - values, written into `out`."""
+    return torch.neg(values, out=out).add_(1.0)
 
 
 def sums_dtype(logits: Tensor) -> torch.dtype:

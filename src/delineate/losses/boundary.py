@@ -185,12 +185,12 @@ def _foreground_weights(class_weights: Tensor | None, labels: Labels, task: Task
 
 
 def _positives(labels: Labels, task: Task) -> Tensor:
-    """Return where each class is, bool (B, C, N); nowhere in pixels that do not count."""
+    """Return where each class is, uint8 or bool (B, C, N); not in pixels that do not count."""
     if task.kind != "multiclass":
         return labels.classes
     indices = torch.arange(task.num_classes, device=labels.classes.device)
     positives = labels.classes.unsqueeze(1) == indices[:, None]
-    return positives if labels.valid is None else positives & labels.valid.unsqueeze(1)
+    return positives if labels.valid is None else positives * labels.valid.unsqueeze(1)
 
 
 def _distance_maps(positives: Tensor, wanted: Tensor, size: torch.Size) -> Tensor:

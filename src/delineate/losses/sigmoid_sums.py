@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from delineate.losses.blocks import iterate_blocks, sums_dtype
+from delineate.losses.blocks import cut_blocks, sums_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from delineate.losses.blocks import PixelTerm
+
+BLOCK_ELEMENTS = 1 << 17
+"""Logits in a block on a CPU, so that the values made of them stay in the cache."""
 
 
 class SigmoidSums(torch.autograd.Function):
@@ -36,29 +41,33 @@ class SigmoidSums(torch.autograd.Function):
         """Return the sums, (3, B, C), over the pixels of (B, C, N) logits."""
         ctx.save_for_backward(logits, positives, valid, absent)
         ctx.term, ctx.has_overlap = term, has_overlap
-        batch_size, num_classes, num_pixels = logits.shape
-        shape = (batch_size * num_classes, num_pixels)
-        planes = _Planes.of(logits, positives, valid)
+        batch_size, num_classes, _ = logits.shape
         is_absent = None if absent is None else absent.reshape(-1)
-        sums = torch.zeros(3, shape[0], dtype=sums_dtype(logits), device=logits.device)
-        for rows, columns in iterate_blocks(*shape, 1, logits.device):
-            block = planes.read(rows, columns)
-            error = block.mask(block.margin.sigmoid())
+        sums = logits.new_zeros(3, batch_size * num_classes, dtype=sums_dtype(logits))
+        for rows, _, part in _read_parts(logits, positives, valid):
+            error, entropy, work = part.error, part.entropy, part.work
+            part.count(error)
             false_positive: Tensor | None = None
             if has_overlap:
-                missed = error * block.label
+                missed = torch.mul(error, part.label, out=work)
                 sums[1, rows] += missed.sum(dim=1)
-                false_positive = (error - missed).sum(dim=1)
+                false_positive = torch.sub(error, missed, out=work).sum(dim=1)
             if term is not None or is_absent is not None:
-                entropy = block.mask(_softplus(block.margin))
-                if is_absent is not None:
-                    penalty = entropy.sum(dim=1)
-                    rest = 0.0 if false_positive is None else false_positive
-                    false_positive = torch.where(is_absent[rows], penalty, rest)
-                if term is not None:
-                    sums[2, rows] += _term_values(term, block, error, entropy).sum(dim=1)
+                part.count(part.write_entropy())
+            if is_absent is not None:
+                rest = 0.0 if false_positive is None else false_positive
+                false_positive = torch.where(is_absent[rows], entropy.sum(dim=1), rest)
             if false_positive is not None:
                 sums[0, rows] += false_positive
+            if term is not None:
+                losses = term.focus(error, entropy, out=work)
+                if term.label_smoothing:
+                    # z_true - mean_k z_k is -m / 2 for the two labels with logits 0 and z.
+                    losses.sub_(part.count(part.margin), alpha=term.label_smoothing / 2)
+                rise = term.positive_weight - term.negative_weight
+                sums[2, rows] += losses.sum(dim=1).mul_(term.negative_weight)
+                if rise:
+                    sums[2, rows] += losses.mul_(part.label).sum(dim=1).mul_(rise)
         return sums.reshape(3, batch_size, num_classes)
 
     @staticmethod
@@ -67,83 +76,81 @@ class SigmoidSums(torch.autograd.Function):
         """Return the gradient to the logits, (B, C, N), in their type."""
         logits, positives, valid, absent = ctx.saved_tensors
         term: PixelTerm | None = ctx.term
-        shape = (logits.shape[0] * logits.shape[1], logits.shape[2])
-        planes = _Planes.of(logits, positives, valid)
         is_absent = None if absent is None else absent.reshape(-1, 1)
-        weights = grads[0].reshape(3, shape[0], 1)
-        gradient = torch.empty(shape, dtype=logits.dtype, device=logits.device)
-        for rows, columns in iterate_blocks(*shape, 1, logits.device):
-            block = planes.read(rows, columns)
-            error = block.margin.sigmoid()
-            slope: Tensor | None = None
+        false_positive, false_negative, pixelwise = grads[0].reshape(3, -1, 1)
+        gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        planes = gradient.flatten(0, 1)
+        is_wide = planes.dtype == pixelwise.dtype
+        for rows, columns, part in _read_parts(logits, positives, valid):
+            error, slope, work = part.error, part.entropy, part.work
+            if term is None:
+                slope.zero_()
+            else:
+                if term.gamma != 0:
+                    part.write_entropy()
+                term.differentiate(error, slope, work)
+                if term.label_smoothing:
+                    slope.sub_(term.label_smoothing / 2)
+                negative = pixelwise[rows] * term.negative_weight
+                positive = pixelwise[rows] * term.positive_weight
+                slope.mul_(part.choose(negative, -positive))
             if ctx.has_overlap or is_absent is not None:
-                slope = error * (1 - error)
+                share = torch.addcmul(error, error, error, value=-1.0, out=part.margin)
                 if is_absent is not None:
-                    slope = torch.where(is_absent[rows], error, slope)
-                slope *= torch.lerp(weights[0, rows], weights[1, rows], block.label)
-            if term is not None:
-                pixelwise = _term_derivatives(term, block, error).mul_(weights[2, rows])
-                slope = pixelwise if slope is None else slope.add_(pixelwise)
-            if slope is None:
-                slope = torch.zeros_like(error)
-            gradient[rows, columns] = block.mask(slope).mul_(block.sign)
-        return gradient.reshape(logits.shape), None, None, None, None, None
+                    share = torch.where(is_absent[rows], error, share)
+                slope.addcmul_(share, part.choose(false_positive[rows], -false_negative[rows]))
+            if is_wide and part.counts is not None:
+                torch.mul(slope, part.counts, out=planes[rows, columns])
+            else:
+                planes[rows, columns] = part.count(slope)
+        return gradient, None, None, None, None, None
 
 
-class _Block(NamedTuple):
+@dataclass(frozen=True)
+class _Part:
+    """The values of one block, in buffers that each block writes over."""
+
     label: Tensor
     """1 where the channel's class is, else 0."""
-    sign: Tensor
-    """Derivative of the margin to the logit."""
     margin: Tensor
+    error: Tensor
+    entropy: Tensor
+    """Unset before `write_entropy`."""
+    work: Tensor
     counts: Tensor | None
     """1 where the pixel counts, else 0; None where all do."""
 
-    def mask(self, values: Tensor) -> Tensor:
+    def count(self, values: Tensor) -> Tensor:
+        """Set the values of pixels that do not count to 0."""
         return values if self.counts is None else values.mul_(self.counts)
 
+    def write_entropy(self) -> Tensor:
+        """Write softplus(margin) into `entropy`; overwrites `work`."""
+        excess = torch.clamp(self.margin, min=0.0, out=self.work)
+        torch.sub(self.margin, excess, alpha=2.0, out=self.entropy).exp_().log1p_()
+        return self.entropy.add_(excess)
 
-class _Planes(NamedTuple):
-    logits: Tensor
-    positives: Tensor
-    valid: Tensor | None
-
-    @classmethod
-    def of(cls, logits: Tensor, positives: Tensor, valid: Tensor | None) -> _Planes:
-        return cls(
-            logits.flatten(0, 1),
-            positives.flatten(0, 1),
-            None if valid is None else valid.flatten(0, 1),
-        )
-
-    def read(self, rows: slice, columns: slice) -> _Block:
-        logits = self.logits[rows, columns].to(sums_dtype(self.logits))
-        label = self.positives[rows, columns].to(logits.dtype)
-        counts = None if self.valid is None else self.valid[rows, columns].to(logits.dtype)
-        sign = 1 - 2 * label
-        return _Block(label, sign, logits * sign, counts)
+    def choose(self, negative: Tensor, positive: Tensor) -> Tensor:
+        """Write the one or the other, (rows, 1), into `work` by the label."""
+        return torch.mul(self.label, positive - negative, out=self.work).add_(negative)
 
 
-def _softplus(margin: Tensor) -> Tensor:
-    return margin.abs().neg_().exp_().log1p_().add_(margin.clamp(min=0))
-
-
-def _term_values(term: PixelTerm, block: _Block, error: Tensor, entropy: Tensor) -> Tensor:
-    values = term.focus(error, entropy)
-    if term.label_smoothing:
-        # z_true - mean_k z_k is -m / 2 for the two labels with logits 0 and z.
-        values = values - block.mask(block.margin * (term.label_smoothing / 2))
-    return _weigh(term, block, values)
-
-
-def _term_derivatives(term: PixelTerm, block: _Block, error: Tensor) -> Tensor:
-    entropy = error if term.gamma == 0 else _softplus(block.margin)
-    slopes = term.derivative(error, entropy) - term.label_smoothing / 2
-    return _weigh(term, block, slopes)
-
-
-def _weigh(term: PixelTerm, block: _Block, values: Tensor) -> Tensor:
-    if term.positive_weight == term.negative_weight:
-        return values if term.positive_weight == 1 else values * term.positive_weight
-    weight = block.label * (term.positive_weight - term.negative_weight)
-    return weight.add_(term.negative_weight).mul_(values)
+def _read_parts(
+    logits: Tensor, positives: Tensor, valid: Tensor | None
+) -> Iterator[tuple[slice, slice, _Part]]:
+    logits, positives = logits.flatten(0, 1), positives.flatten(0, 1)
+    valid = None if valid is None else valid.flatten(0, 1)
+    num_rows, num_columns, blocks = cut_blocks(
+        len(logits), logits.shape[1], 1, BLOCK_ELEMENTS, logits.device
+    )
+    num_buffers = 5 if valid is None else 6
+    buffers = logits.new_empty(num_buffers, num_rows, num_columns, dtype=sums_dtype(logits))
+    for block in blocks:
+        rows, columns = block.rows, block.columns
+        label, margin, error, entropy, work, *rest = (block.view(buffer) for buffer in buffers)
+        label.copy_(positives[rows, columns])
+        values = logits[rows, columns].to(buffers.dtype)
+        torch.sub(values, torch.mul(values, label, out=margin), alpha=2.0, out=margin)
+        torch.sigmoid(margin, out=error)
+        counts = None if valid is None else rest[0].copy_(valid[rows, columns])
+        yield rows, columns, _Part(label, margin, error, entropy, work, counts)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from delineate.losses.blocks import iterate_blocks, sums_dtype
+from delineate.losses.blocks import complement, cut_blocks, sums_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from delineate.losses.blocks import PixelTerm
+
+BLOCK_ELEMENTS = 1 << 19
+"""Logits in a block on a CPU: most operations are on a class's share of them, which must pay."""
 
 
 class SoftmaxSums(torch.autograd.Function):
@@ -35,45 +40,47 @@ class SoftmaxSums(torch.autograd.Function):
         has_overlap: bool,
     ) -> Tensor:
         """Return the sums, (3, B, C), over the pixels of (B, C, N) logits."""
-        ctx.term, ctx.has_overlap = term, has_overlap
+        ctx.term = term
         batch_size, num_classes, num_pixels = logits.shape
-        sums = torch.zeros(
-            3, batch_size, num_classes, dtype=sums_dtype(logits), device=logits.device
-        )
-        # What the backward pass needs of each pixel: the largest logit, the sum of the
-        # exponentials above it, and the cross-entropy.
-        pixels = sums.new_empty(3, batch_size, 1, num_pixels)
-        for rows, columns in iterate_blocks(batch_size, num_pixels, num_classes, logits.device):
-            values = logits[rows, :, columns].to(sums.dtype)
-            label = classes[rows, columns].unsqueeze(1)
-            counts = None if valid is None else valid[rows, columns].unsqueeze(1).to(sums.dtype)
-            top = values.amax(dim=1, keepdim=True)
-            true = values.gather(1, label)
-            others = (values - top).exp_()
-            total = others.sum(dim=1, keepdim=True)
-            entropy = (top - true).add_(total.log())
-            pixels[0, rows, :, columns] = top
-            pixels[1, rows, :, columns] = total
-            pixels[2, rows, :, columns] = entropy
-            error = _mask(entropy.neg().expm1_().neg_(), counts)
+        sums = logits.new_zeros(3, batch_size, num_classes, dtype=sums_dtype(logits))
+        # One value after the other is added to these, which float32 would not bear.
+        by_class = torch.zeros_like(sums[1:], dtype=torch.float64)
+        # What the backward pass needs of each pixel: the logarithm of the summed exponentials,
+        # infinite where the pixel does not count, so that all probabilities are 0 there, and the
+        # cross-entropy.
+        pixels = sums.new_empty(2, batch_size, 1, num_pixels)
+        for rows, columns, part in _read_parts(logits, classes, valid):
+            values, label, others = part.values, part.label, part.others
+            work, true, scale, error, *_ = part.buffers
+            normaliser, entropy = (saved[rows, :, columns] for saved in pixels)
+            top = torch.amax(values, dim=1, keepdim=True, out=work)
+            torch.gather(values, 1, label, out=true)
+            torch.sub(values, top, out=others).exp_()
+            torch.sum(others, dim=1, keepdim=True, out=scale)
+            torch.log(scale, out=normaliser)
+            torch.sub(top, true, out=entropy).add_(normaliser)
+            normaliser.add_(top)
+            if part.counts is not None:
+                normaliser.masked_fill_(part.counts == 0, torch.inf)
+            part.count(torch.neg(entropy, out=error).expm1_().neg_())
             if term is not None:
-                loss = term.focus(error, entropy)
+                losses = term.focus(error, entropy, out=work)
                 if term.label_smoothing:
-                    excess = true - values.mean(dim=1, keepdim=True)
-                    loss = torch.add(loss, excess, alpha=term.label_smoothing)
-                loss = loss if counts is None else loss * counts
-                sums[2, rows] += _sum_by_class(loss, label, num_classes)
-            if not has_overlap and absent is None:
-                continue
-            others.scatter_(1, label, 0.0).mul_(_mask(total.reciprocal(), counts))
-            false_positive = others.sum(dim=2) if has_overlap else torch.zeros_like(sums[0, rows])
-            if absent is not None:
-                shares = _Shares.of(others, entropy, absent[rows])
-                penalty = _mask(shares.present.log().neg_(), counts).sum(dim=2)
-                false_positive = torch.where(absent[rows], penalty, false_positive)
-            sums[0, rows] += false_positive
+                    true.sub_(values.mean(dim=1, keepdim=True))
+                    losses.add_(true, alpha=term.label_smoothing)
+                part.add_by_class(by_class[1, rows], part.count(losses))
             if has_overlap:
-                sums[1, rows] += _sum_by_class(error, label, num_classes)
+                part.add_by_class(by_class[0, rows], error)
+            if has_overlap or absent is not None:
+                others.scatter_(1, label, true.zero_()).mul_(part.count(scale.reciprocal_()))
+                false_positive = others.sum(dim=2)
+                if absent is not None:
+                    complement(error, out=true)
+                    _, rest = _split(others, true, absent[rows])
+                    penalty = part.count(rest.log_().neg_()).sum(dim=2)
+                    false_positive = torch.where(absent[rows], penalty, false_positive)
+                sums[0, rows] += false_positive
+        sums[1:] = by_class
         ctx.save_for_backward(logits, classes, valid, absent, pixels)
         return sums
 
@@ -83,85 +90,120 @@ class SoftmaxSums(torch.autograd.Function):
         """Return the gradient to the logits, (B, C, N), in their type."""
         logits, classes, valid, absent, pixels = ctx.saved_tensors
         term: PixelTerm | None = ctx.term
+        num_classes = logits.shape[1]
         false_positive, false_negative, pixelwise = grads[0].unbind()
-        penalty = torch.zeros_like(false_positive[:, :1])
         if absent is not None:
-            penalty = torch.where(absent, false_positive, 0.0).sum(dim=1, keepdim=True)
+            penalty = torch.where(absent, false_positive, 0.0).sum(dim=1).view(-1, 1, 1)
             false_positive = torch.where(absent, 0.0, false_positive)
-        has_overlap = ctx.has_overlap
-        batch_size, num_classes, num_pixels = logits.shape
+        tiny = torch.finfo(pixels.dtype).tiny
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
-        for rows, columns in iterate_blocks(batch_size, num_pixels, num_classes, logits.device):
-            values = logits[rows, :, columns].to(pixels.dtype)
-            label = classes[rows, columns].unsqueeze(1)
-            counts = None if valid is None else valid[rows, columns].unsqueeze(1).to(pixels.dtype)
-            top, total, entropy = (part[rows, :, columns] for part in pixels)
-            others = (values - top).exp_().scatter_(1, label, 0.0)
-            others.mul_(_mask(total.reciprocal(), counts))
-            error = entropy.neg().expm1_().neg_()
-            own = torch.zeros_like(error)
-            shift = torch.zeros_like(error)
-            change: Tensor | None = None
-            if has_overlap:
-                # p_k (a_k - sum_j a_j p_j) is the derivative through the softmax, where a is
-                # that of the loss to the probabilities: -false_negative at the true class.
-                change = others * false_positive[rows].unsqueeze(2)
-                wrong = change.sum(dim=1, keepdim=True)
-                missing = _look_up(false_negative[rows], label)
-                right = 1 - error
-                shift += (missing * right).sub_(wrong)
-                own -= (missing * error).add_(wrong).mul_(right)
+        is_wide = gradient.dtype == pixels.dtype
+        for rows, columns, part in _read_parts(logits, classes, valid):
+            label, others = part.label, part.others
+            error, right, wrong, own, shift, slope, work, *_ = part.buffers
+            normaliser, entropy = (saved[rows, :, columns] for saved in pixels)
+            torch.sub(part.values, normaliser, out=others).exp_()
+            others.scatter_(1, label, work.zero_())
+            torch.neg(entropy, out=error).expm1_().neg_()
+            complement(error, out=right)
+            # The derivative to a logit is that to its probability through the softmax,
+            # p_k (a_k - sum_j a_j p_j), where a is false_positive, but -false_negative at the
+            # true class.
+            change = torch.mul(
+                others,
+                false_positive[rows].unsqueeze(2),
+                out=gradient[rows, :, columns] if is_wide else torch.empty_like(others),
+            )
+            torch.sum(change, dim=1, keepdim=True, out=wrong)
+            part.look_up(false_negative[rows], out=work)
+            torch.mul(work, right, out=shift).sub_(wrong)
+            torch.mul(work, error, out=own).add_(wrong).mul_(right).neg_()
             if term is not None:
-                weight = _look_up(pixelwise[rows], label)
-                slope = term.derivative(error, entropy).mul(weight)
-                own -= slope
-                shift += slope.div_(error.clamp_min(torch.finfo(error.dtype).tiny))
-            if change is None:
-                change = others * shift
-            else:
-                change.addcmul_(others, shift)
+                part.look_up(pixelwise[rows], out=right)
+                term.differentiate(error, slope.copy_(entropy), work).mul_(right)
+                own.sub_(slope)
+                shift.add_(slope.div_(torch.clamp(error, min=tiny, out=work)))
+            change.addcmul_(others, shift)
             if absent is not None:
-                shares = _Shares.of(others, entropy, absent[rows])
-                scale = penalty[rows].unsqueeze(2)
-                odds = (shares.absent / shares.present).mul_(scale)
-                change += others * torch.where(absent[rows].unsqueeze(2), scale, -odds)
-                own -= (-entropy).exp_().mul_(odds)
+                gone, rest = _split(others, complement(error, out=work), absent[rows])
+                odds = gone.div_(rest).mul_(penalty[rows])
+                push = torch.where(absent[rows].unsqueeze(2), penalty[rows], -odds)
+                change.addcmul_(others, push)
+                own.addcmul_(work, odds, value=-1.0)
             if term is not None and term.label_smoothing:
-                pull = _mask(weight * term.label_smoothing, counts)
-                change -= pull / num_classes
-                own += pull * (1 - 1 / num_classes)
-            change.scatter_(1, label, _mask(own, counts))
-            gradient[rows, :, columns] = change
+                pull = part.count(right.mul_(term.label_smoothing / num_classes))
+                change.sub_(pull)
+                own.add_(pull, alpha=num_classes - 1)
+            change.scatter_(1, label, part.count(own))
+            if not is_wide:
+                gradient[rows, :, columns] = change
         return gradient, None, None, None, None, None
 
 
-class _Shares(NamedTuple):
-    """Probability of the absent and of the present classes, each summed by itself, (B, 1, N)."""
+@dataclass(frozen=True)
+class _Part:
+    """The values of one block; (B, 1, N) except where said."""
 
-    absent: Tensor
-    present: Tensor
+    values: Tensor
+    """The logits, (B, C, N)."""
+    label: Tensor
+    counts: Tensor | None
+    """1 where the pixel counts, else 0; None where all do."""
+    others: Tensor
+    """For the probabilities of the classes that are not the label, (B, C, N)."""
+    buffers: Tensor
+    """Space that each block writes over."""
+    wide: Tensor
+    """Space in float64."""
 
-    @classmethod
-    def of(cls, others: Tensor, entropy: Tensor, is_absent: Tensor) -> _Shares:
-        gone = is_absent.unsqueeze(2).to(others.dtype)
-        present = (others * (1 - gone)).sum(dim=1, keepdim=True).add_((-entropy).exp_())
-        # Their complement rounds to 0 at logits that are 88 apart (float32).
-        present.clamp_(min=torch.finfo(others.dtype).tiny)
-        return cls((others * gone).sum(dim=1, keepdim=True), present)
+    def count(self, values: Tensor) -> Tensor:
+        """Set the values of pixels that do not count to 0."""
+        return values if self.counts is None else values.mul_(self.counts)
+
+    def look_up(self, table: Tensor, out: Tensor) -> Tensor:
+        """Write each pixel's entry of a table by class, (B, C), into `out`."""
+        return torch.gather(table.unsqueeze(1), 2, self.label, out=out)
+
+    def add_by_class(self, sums: Tensor, values: Tensor) -> None:
+        """Add each pixel's value to the sum of its class, float64 (B, C)."""
+        sums.unsqueeze(1).scatter_add_(2, self.label, self.wide.copy_(values))
 
 
-def _mask(values: Tensor, counts: Tensor | None) -> Tensor:
-    return values if counts is None else values.mul_(counts)
+def _read_parts(
+    logits: Tensor, classes: Tensor, valid: Tensor | None
+) -> Iterator[tuple[slice, slice, _Part]]:
+    batch_size, num_classes, num_pixels = logits.shape
+    num_rows, num_columns, blocks = cut_blocks(
+        batch_size, num_pixels, num_classes, BLOCK_ELEMENTS, logits.device
+    )
+    dtype = sums_dtype(logits)
+    others = logits.new_empty(num_rows, num_classes, num_columns, dtype=dtype)
+    buffers = logits.new_empty(8, num_rows, 1, num_columns, dtype=dtype)
+    wide = logits.new_empty(num_rows, 1, num_columns, dtype=torch.float64)
+    for block in blocks:
+        rows, columns = block.rows, block.columns
+        spare = buffers[:, : block.num_rows, :, : block.num_columns]
+        yield (
+            rows,
+            columns,
+            _Part(
+                logits[rows, :, columns].to(dtype),
+                classes[rows, columns].unsqueeze(1),
+                None if valid is None else spare[7].copy_(valid[rows, columns].unsqueeze(1)),
+                block.view(others),
+                spare,
+                block.view(wide),
+            ),
+        )
 
 
-def _look_up(table: Tensor, label: Tensor) -> Tensor:
-    return table.gather(1, label.squeeze(1)).unsqueeze(1)
+def _split(others: Tensor, right: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the probability of the absent and of the present classes, each (B, 1, N).
 
-
-def _sum_by_class(values: Tensor, label: Tensor, num_classes: int) -> Tensor:
-    """Sum (B, 1, N) values by their class, (B, C), in float64, since one after the other."""
-    num_rows = len(values)
-    offsets = torch.arange(num_rows, device=values.device).view(-1, 1, 1) * num_classes
-    bins = label if num_rows == 1 else label + offsets
-    sums = torch.bincount(bins.flatten(), values.flatten().double(), num_rows * num_classes)
-    return sums.reshape(num_rows, num_classes).to(values.dtype)
+    Each is summed by itself: 1 minus the other would round to 0. Even so the second is 0 in
+    float32 where logits are 100 apart, and held above.
+    """
+    is_gone = absent.unsqueeze(2).to(others.dtype)
+    gone = (others * is_gone).sum(dim=1, keepdim=True)
+    rest = (others * (1 - is_gone)).sum(dim=1, keepdim=True).add_(right)
+    return gone, rest.clamp_(min=torch.finfo(others.dtype).tiny)
