@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from delineate.losses import boundary_loss, cl_dice_loss
-from delineate.losses.boundary import soft_skeleton
+from delineate.losses.centreline import soft_skeleton
 from delineate.task import Task
 
 BINARY = Task("binary", ("vessel",))

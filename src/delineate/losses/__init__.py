@@ -17,22 +17,23 @@ over the n valid pixels of the cell, with P = p in binary and multilabel tasks a
 probability of all absent classes of the cell in multiclass ones. Its derivative to the logit of
 an absent class is p / n: it neither vanishes where p is 1 nor grows beyond 1 / n.
 
-The bound. On an empty target (no positive of any class; multiclass: all pixels of one class, with
-the others predicted) each pixel with p >= 1/2 has a gradient of at least::
+The bound. On an empty target (no positive of any class; multiclass: all pixels of one class while
+others are predicted) each pixel of an absent class with p >= 1/2 has a gradient of at least::
 
     b x share / n
 
-where n is the number of valid pixels, in all images and, for losses that are means over pixels of
-independent channels, of all channels; `share` is the part of the class weights that the absent
-classes have (multilabel: the class itself) for the losses of ratios and 1 otherwise; with the
-reduction ``image`` it is divided by the number of images and n counts one image. The factor b is
+with n the number of valid pixels in the batch (``image``: in the image, times the number of
+images). The factor b is
 
-- 1/2 for dice, tversky, focal_tversky, cl_dice, boundary,
+- 1/2 for dice, tversky, focal_tversky, cl_dice and boundary,
 - (1 - label_smoothing) / 2 for cross_entropy,
-- (1 - alpha) / 2^(1 + gamma) for focal (no factor 1 - alpha where alpha is None; multiclass: the
-  weight of the class that is there, alpha or, for the declared background, 1 - alpha),
-- balance / 2 + (1 - balance) b' for focal_dice and ce_dice, b' that of their other part,
-- the weighted sum of the terms' for weighted_sum.
+- (1 - alpha) / 2^(1 + gamma) for focal, without 1 - alpha where alpha is None; multiclass: with
+  the weight of the class that is there, alpha, or 1 - alpha for the declared background.
+
+`share` is, in multilabel tasks, the part that the class has of the class weights. In multiclass
+tasks it is the part that all absent classes have (of the foreground's weights in cl_dice and
+boundary) and 1 for cross_entropy and focal; in binary tasks it is 1. The bounds of focal_dice,
+ce_dice and weighted_sum are the sums of their parts', weighted alike.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ from delineate.errors import UnknownNameError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from delineate.losses.boundary import boundary_loss, cl_dice_loss
+    from delineate.losses.boundary import boundary_loss
+    from delineate.losses.centreline import cl_dice_loss
     from delineate.losses.combination import ce_dice_loss, focal_dice_loss, weighted_sum_loss
     from delineate.losses.overlap import dice_loss, focal_tversky_loss, tversky_loss
     from delineate.losses.pixelwise import cross_entropy_loss, focal_loss
@@ -79,7 +81,7 @@ LOSSES = {
     "cross_entropy": "delineate.losses.pixelwise.cross_entropy_loss",
     "ce_dice": "delineate.losses.combination.ce_dice_loss",
     "boundary": "delineate.losses.boundary.boundary_loss",
-    "cl_dice": "delineate.losses.boundary.cl_dice_loss",
+    "cl_dice": "delineate.losses.centreline.cl_dice_loss",
     "weighted_sum": "delineate.losses.combination.weighted_sum_loss",
 }
 """Name of each loss to the function that computes it."""

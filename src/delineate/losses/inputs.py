@@ -116,6 +116,23 @@ def read_class_weights(class_weights: Tensor | None, task: Task, like: Tensor) -
     return class_weights.detach().to(dtype=like.dtype, device=like.device)
 
 
+def read_foreground_weights(class_weights: Tensor | None, task: Task, like: Tensor) -> Tensor:
+    """Return `read_class_weights` with 0 for a declared background."""
+    weights = read_class_weights(class_weights, task, like)
+    is_foreground = torch.zeros_like(weights)
+    is_foreground[list(task.foreground)] = 1.0
+    return weights * is_foreground
+
+
+def class_masks(labels: Labels, task: Task) -> Tensor:
+    """Return where each class is, uint8 or bool (B, C, N); not in pixels that do not count."""
+    if task.kind != "multiclass":
+        return labels.classes
+    indices = torch.arange(task.num_classes, device=labels.classes.device)
+    masks = labels.classes.unsqueeze(1) == indices[:, None]
+    return masks if labels.valid is None else masks * labels.valid.unsqueeze(1)
+
+
 def _check_shapes(logits: Tensor, target: Tensor, task: Task, valid: Tensor | None) -> None:
     if logits.ndim != 4 or logits.shape[1] != task.num_classes:
         raise ShapeError(
