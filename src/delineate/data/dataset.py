@@ -24,7 +24,8 @@ from delineate.preprocessing import Preprocessing, convert_channels
 from delineate.randomness import generator_for
 
 Batch = dict[str, Tensor]
-"""image (B, C, h, w) float32, target (B, h, w) or (B, K, h, w) int64, valid (B, 1, h, w) bool."""
+"""image (B, C, h, w) float32, target (B, h, w) or (B, K, h, w) int64, valid (B, 1, h, w) bool, source
+(B,) int64: the position of the image that each patch is from."""
 
 
 class PatchDataset(Dataset[Batch]):
@@ -85,16 +86,17 @@ class PatchDataset(Dataset[Batch]):
         epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
         if not 0 <= index < self._num_patches:
             raise IndexError(index)
-        patch, target, valid = self._cut(generator_for(self._seed, epoch, index))
+        patch, target, valid, source = self._cut(generator_for(self._seed, epoch, index))
         return {
             "image": torch.from_numpy(patch),
             "target": torch.from_numpy(target.astype(np.int64)),
             "valid": torch.from_numpy(valid[None]),
+            "source": torch.tensor(source),
         }
 
     def _cut(
         self, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.bool_]]:
+    ) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.bool_], int]:
         draw = self._spatial.draw(rng, self._patch_size) if self._spatial else None
         window_size = draw.window_size(self._patch_size) if draw else self._patch_size
         number, row, col = self._sampler.draw(rng, window_size)
@@ -114,12 +116,12 @@ class PatchDataset(Dataset[Batch]):
             self._of_image[number] = preprocessing
         patch = np.ascontiguousarray(convert_channels(patch, preprocessing.in_channels))
         if self._intensity is None:
-            return preprocessing.normalise_raw(patch), target, valid
+            return preprocessing.normalise_raw(patch), target, valid, number
         if patch.dtype == np.uint8 and preprocessing.value_range == (0.0, 255.0):
             # 8-bit arithmetic and tables are several times as fast as floats.
-            return preprocessing.normalise_raw(self._intensity(patch, rng)), target, valid
+            return preprocessing.normalise_raw(self._intensity(patch, rng)), target, valid, number
         scaled = self._intensity(preprocessing.scale(patch), rng)
-        return preprocessing.normalise(scaled), target, valid
+        return preprocessing.normalise(scaled), target, valid, number
 
 
 class _EpochSampler(Sampler[tuple[int, int]]):

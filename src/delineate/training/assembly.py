@@ -1,0 +1,161 @@
+"""The parts of a training, built from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from delineate.augmentation import IntensityAugmentation, SpatialAugmentation
+from delineate.data.dataset import PatchDataset, build_loader
+from delineate.data.sampling import PatchSampler
+from delineate.distributed import amp_dtype
+from delineate.losses import build_loss
+from delineate.models import build_model
+from delineate.prediction.engines import torch_engine
+from delineate.prediction.predictor import Predictor
+from delineate.randomness import seed_everything
+from delineate.training.objective import Loss, balanced_class_weights
+from delineate.training.optimization import WeightAverage, build_optimizer
+from delineate.training.step import Batch, Stepper, choose_memory_format
+from delineate.training.validation import Validator
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+    from delineate.models.encoder_decoder import EncoderDecoder
+    from delineate.training.preparation import Preparation
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is trained, and what judges it."""
+
+    network: EncoderDecoder
+    """The network that the optimizer changes."""
+    average: WeightAverage | None
+    loss: Loss
+    validator: Validator
+    device: torch.device
+    amp_dtype: torch.dtype | None
+
+    @property
+    def final_network(self) -> EncoderDecoder:
+        """The network that is validated and saved: the averaged one where there is one."""
+        if self.average is None:
+            return self.network
+        return cast("EncoderDecoder", self.average.network)
+
+
+def assemble(prep: Preparation, device: torch.device) -> Parts:
+    """Seed the generators and build network, loss and validation."""
+    settings = prep.settings.training
+    precision = amp_dtype(device, settings.amp)
+    seed_everything(settings.seed)
+    architecture = describe_architecture(prep)
+    network = build_model(
+        architecture["name"],
+        architecture["in_channels"],
+        architecture["num_classes"],
+        **architecture["settings"],
+    )
+    network.to(device, memory_format=choose_memory_format(network, device))  # type: ignore[call-overload]
+    average = WeightAverage(network, settings.ema_decay) if settings.ema_decay else None
+    loss = _build_loss(prep, device)
+    prediction = prep.settings.prediction
+    predictor = Predictor(
+        torch_engine(average.network if average else network, device, precision),
+        prep.task,
+        prep.preprocessing,
+        tile_size=prediction.tile_size,
+        overlap=prediction.overlap,
+        blend=prediction.blend,
+        batch_size=prediction.batch_size,
+        stride=network.stride,
+    )
+    validator = Validator(
+        predictor,
+        prep.validation_samples,
+        prep.task,
+        loss,
+        device=device,
+        num_bins=prep.settings.evaluation.num_bins,
+    )
+    return Parts(network, average, loss, validator, device, precision)
+
+
+def describe_architecture(prep: Preparation) -> dict[str, Any]:
+    """Return the network as the model file describes it."""
+    settings = prep.settings.model.model_dump()
+    return {
+        "name": settings.pop("name"),
+        "in_channels": prep.preprocessing.in_channels,
+        "num_classes": prep.task.num_classes,
+        "settings": settings,
+    }
+
+
+def build_stepper(prep: Preparation, parts: Parts, network: EncoderDecoder) -> Stepper:
+    """Return what makes the optimizer's steps on `network`."""
+    settings = prep.settings.training
+    optimizer = build_optimizer(
+        network, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    return Stepper(
+        network,
+        parts.loss,
+        optimizer,
+        device=parts.device,
+        amp_dtype=parts.amp_dtype,
+        clip_norm=settings.clip_norm,
+    )
+
+
+class PatchSource:
+    """The training patches, as the batches of each step of each epoch."""
+
+    def __init__(self, prep: Preparation, device: torch.device, steps_per_epoch: int) -> None:
+        settings = prep.settings.training
+        augmentation = prep.settings.augmentation
+        self._accumulation = settings.accumulation
+        self._dataset = PatchDataset(
+            prep.images,
+            PatchSampler(
+                prep.images.sizes,
+                prep.images.class_pixels,
+                foreground_odds=settings.foreground_odds,
+            ),
+            prep.preprocessing,
+            patch_size=settings.patch_size,
+            num_patches=steps_per_epoch * settings.accumulation * settings.batch_size,
+            spatial=SpatialAugmentation(**augmentation.spatial.model_dump()),
+            intensity=IntensityAugmentation(**augmentation.intensity.model_dump()),
+            seed=settings.seed,
+            ignore_index=prep.task.ignore_index,
+        )
+        self._loader: DataLoader[Batch] = build_loader(
+            self._dataset,
+            batch_size=settings.batch_size,
+            device=device,
+            num_workers=prep.settings.data.num_workers,
+        )
+
+    def load_epoch(self, epoch: int) -> Iterator[list[Batch]]:
+        """Yield the batches of each step; `epoch` is counted from 0."""
+        self._dataset.set_epoch(epoch)
+        step: list[Batch] = []
+        for batch in self._loader:
+            step.append(batch)
+            if len(step) == self._accumulation:
+                yield step
+                step = []
+
+
+def _build_loss(prep: Preparation, device: torch.device) -> Loss:
+    settings = prep.settings.loss.model_dump()
+    weights = None
+    if prep.settings.training.class_weights == "balanced" and prep.task.kind != "binary":
+        weights = balanced_class_weights(prep.images.class_counts).to(device)
+    return build_loss(settings.pop("name"), prep.task, class_weights=weights, **settings)

@@ -1,0 +1,127 @@
+"""What happened in each epoch: results.csv, TensorBoard events, and the curves as a picture."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from delineate.files import write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One row of results.csv; a score that is undefined is NaN."""
+
+    epoch: int
+    """Counted from 1."""
+    seconds: float
+    """Since training was called."""
+    train_loss: float
+    """Mean over the steps of the epoch."""
+    val_loss: float
+    """Mean over the validation images, each taken whole."""
+    dice: float
+    """Pooled over the validation split at its best threshold; macro mean over the foreground."""
+    miou: float
+    """IoU by the same rule."""
+    learning_rate: float
+    """Of the last step."""
+
+
+COLUMNS: dict[str, Callable[[EpochRecord], str]] = {
+    "epoch": lambda record: str(record.epoch),
+    "time": lambda record: f"{record.seconds:.1f}",
+    "train/loss": lambda record: f"{record.train_loss:.6g}",
+    "val/loss": lambda record: f"{record.val_loss:.6g}",
+    "metrics/dice": lambda record: f"{record.dice:.6g}",
+    "metrics/mIoU": lambda record: f"{record.miou:.6g}",
+    "lr": lambda record: f"{record.learning_rate:.6g}",
+}
+"""Column of results.csv -> the text of its cell."""
+
+
+class History:
+    """Writes each epoch down as soon as it is over.
+
+    The files are those of a run folder: results.csv, events for TensorBoard, figures/curves.png.
+    """
+
+    def __init__(self, run: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.records: list[EpochRecord] = []
+        self._run = run
+        self._file = (run / "results.csv").open("w", encoding="utf-8", newline="")
+        self._csv = csv.writer(self._file, lineterminator="\n")
+        self._events: Any = SummaryWriter(str(run))
+        self._write_row(list(COLUMNS))
+
+    def add(self, record: EpochRecord) -> None:
+        """Write one epoch down."""
+        self.records.append(record)
+        self._write_row([text(record) for text in COLUMNS.values()])
+        scalars = {
+            "train/loss": record.train_loss,
+            "val/loss": record.val_loss,
+            "metrics/dice": record.dice,
+            "metrics/mIoU": record.miou,
+            "lr": record.learning_rate,
+        }
+        for name, value in scalars.items():
+            self._events.add_scalar(name, value, record.epoch)
+        self._events.flush()
+
+    def add_gallery(self, picture: NDArray[np.uint8]) -> None:
+        """Show a picture, (H, W, 3), in TensorBoard beside the last epoch's numbers."""
+        step = self.records[-1].epoch if self.records else 0
+        self._events.add_image("validation", picture, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Finish the files and draw the curves."""
+        self._file.close()
+        self._events.close()
+        if self.records:
+            draw_curves(self.records, self._run / "figures" / "curves.png")
+
+    def _write_row(self, cells: Sequence[str]) -> None:
+        self._csv.writerow(cells)
+        self._file.flush()
+
+
+def draw_curves(records: Sequence[EpochRecord], path: Path) -> None:
+    """Draw loss, scores and learning rate over the epochs, the best epoch marked."""
+    from matplotlib.figure import Figure
+
+    epochs = [record.epoch for record in records]
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    loss, scores, rate = figure.subplots(1, 3)
+    _plot(loss, epochs, {"training": [r.train_loss for r in records]}, "#7f7f7f")
+    _plot(loss, epochs, {"validation": [r.val_loss for r in records]}, "#1f6feb")
+    _plot(scores, epochs, {"Dice": [r.dice for r in records]}, "#1f6feb")
+    _plot(scores, epochs, {"IoU": [r.miou for r in records]}, "#d97706")
+    _plot(rate, epochs, {"learning rate": [r.learning_rate for r in records]}, "#7f7f7f")
+    best = max(records, key=lambda record: record.dice if record.dice == record.dice else -1.0)
+    scores.axvline(best.epoch, color="#7f7f7f", linestyle=":", linewidth=1)
+    titles = ("Loss", f"Validation: best Dice {best.dice:.4f}, epoch {best.epoch}", "Learning rate")
+    for axes, title in zip((loss, scores, rate), titles, strict=True):
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+    loss.legend(frameon=False)
+    scores.legend(frameon=False)
+    with write_atomically(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _plot(axes: Axes, epochs: list[int], curve: dict[str, list[float]], colour: str) -> None:
+    marker = "o" if len(epochs) < 30 else None
+    for label, values in curve.items():
+        axes.plot(epochs, values, label=label, color=colour, marker=marker, markersize=3)

@@ -1,0 +1,58 @@
+"""Ctrl-C and SIGTERM: end after the current step, with a usable model."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """Notes the first signal for the loop to look at; a second one ends the program at once.
+
+    Signals reach Python's main thread only; in another thread nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self._former: dict[int, Any] = {}
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal_number is not None
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._former = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def raise_if_requested(self) -> None:
+        """End the program as the signal asked: KeyboardInterrupt, or exit code 143 for SIGTERM."""
+        if self.signal_number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.signal_number == signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        is_second = self.is_requested
+        self.signal_number = number
+        if is_second:
+            self._restore()
+            self.raise_if_requested()
+
+    def _restore(self) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        self._former = {}

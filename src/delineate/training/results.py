@@ -1,0 +1,166 @@
+"""What a training leaves behind: the model file, its card and its pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from delineate.evaluation.evaluate import choose_examples
+from delineate.evaluation.report import build_report
+from delineate.evaluation.result import Evaluation, Example
+from delineate.files import digest_file, write_text
+from delineate.model_file import FILE_NAME, SegmentationModel, save_model
+from delineate.pictures import error_overlay, gallery, label_picture, shrink, to_rgb
+from delineate.rasters import write_image
+from delineate.training.assembly import Parts, describe_architecture
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from delineate.training.preparation import Preparation
+    from delineate.training.validation import Validation
+
+GALLERY_SIZE = 6
+"""Validation images in the gallery, at most."""
+PICTURE_SIZE = 320
+"""Longer side of a picture in the gallery, in pixels."""
+
+
+def save_run_model(prep: Preparation, parts: Parts, validation: Validation) -> Path:
+    """Write the model file of the run as it is now, with its thresholds and scores."""
+    scores = validation.scores
+    prediction = prep.settings.prediction.model_dump()
+    described = scores.as_dict()
+    model = SegmentationModel(
+        network=parts.final_network,
+        task=prep.task,
+        preprocessing=prep.preprocessing,
+        architecture=describe_architecture(prep),
+        tile_size=prediction.pop("tile_size"),
+        thresholds=scores.thresholds,
+        prediction=prediction,
+        decoder=prep.decoder.as_dict(),
+        metrics={
+            "validation": {
+                name: described[name] for name in ("num_images", "threshold", "pooled", "classes")
+            }
+        },
+        provenance=prep.provenance(),
+    )
+    path = prep.run / FILE_NAME
+    save_model(model, path)
+    return path
+
+
+def draw_gallery(prep: Preparation, validation: Validation) -> NDArray[np.uint8]:
+    """Return rows of image, truth, prediction and errors, (H, W, 3)."""
+    task = prep.task
+    count = len(validation.kept)
+    shown = [validation.kept[i * count // GALLERY_SIZE] for i in range(GALLERY_SIZE)]
+    if count < GALLERY_SIZE:
+        shown = list(validation.kept)
+    rows = []
+    for image in shown:
+        rgb = to_rgb(image.pixels)
+        mask = image.mask(task, validation.scores.thresholds)
+        row = [
+            rgb,
+            label_picture(image.target, task),
+            label_picture(mask, task),
+            error_overlay(rgb, mask, image.target, task),
+        ]
+        rows.append([shrink(picture, PICTURE_SIZE) for picture in row])
+    return gallery(
+        rows,
+        captions=[image.name for image in shown],
+        headings=("image", "truth", "prediction", "errors"),
+        cell_size=PICTURE_SIZE,
+    )
+
+
+def write_results(
+    prep: Preparation, validation: Validation, *, num_steps: int, best_epoch: int
+) -> None:
+    """Write the pictures, the report and the model card of the best epoch."""
+    write_image(prep.run / "figures" / "gallery.png", draw_gallery(prep, validation))
+    write_text(prep.run / "report.html", build_report(_describe_validation(prep, validation)))
+    card = _write_card(prep, validation, num_steps=num_steps, best_epoch=best_epoch)
+    write_text(prep.run / "README.md", card)
+
+
+def _describe_validation(prep: Preparation, validation: Validation) -> Evaluation:
+    scores = validation.scores
+    dices = [image.scores["dice"] for image in scores.images]
+    kept = {image.index: image for image in validation.kept}
+    examples = [
+        Example(
+            rank,
+            kept[index].name,
+            dices[index],
+            kept[index].pixels,
+            kept[index].target,
+            kept[index].mask(prep.task, scores.thresholds),
+        )
+        for rank, index in choose_examples(dices)
+        if index in kept
+    ]
+    prediction = prep.settings.prediction.model_dump(exclude={"batch_size"})
+    return Evaluation(
+        split="val",
+        data={"name": prep.inventory.root.name, "digest": prep.provenance()["data_digest"]},
+        model={
+            "name": prep.run.name,
+            "digest": digest_file(prep.run / FILE_NAME),
+            "architecture": describe_architecture(prep),
+        },
+        prediction=prediction,
+        scores=scores,
+        examples=tuple(examples),
+        folder=prep.run,
+    )
+
+
+def _write_card(
+    prep: Preparation, validation: Validation, *, num_steps: int, best_epoch: int
+) -> str:
+    task, settings, scores = prep.task, prep.settings, validation.scores
+    counts = {split: len(prep.inventory.of(split)) for split in ("train", "val", "test")}
+    rows = "\n".join(
+        f"| {name} | {_format(row['dice'])} | {_format(row['iou'])} | "
+        f"{_format(row['precision'])} | {_format(row['recall'])} |"
+        for name, row in scores.classes.items()
+    )
+    thresholds = (
+        "none, the most probable class is taken"
+        if scores.thresholds is None
+        else ", ".join(f"{threshold:.3f}" for threshold in scores.thresholds)
+    )
+    return f"""# {prep.run.name}
+
+A {settings.model.name} that segments {", ".join(task.class_names)} ({task.kind}).
+
+- Input: {prep.preprocessing.in_channels} channels; images of any size, in tiles of \
+{settings.prediction.tile_size[0]} x {settings.prediction.tile_size[1]} pixels.
+- Trained on {counts["train"]} images for {num_steps} steps with seed {settings.training.seed}; \
+epoch {best_epoch} was best on {counts["val"]} validation images.
+- Threshold on the probabilities, tuned on the validation images: {thresholds}.
+- The {counts["test"]} test images have not been looked at.
+
+Scores on the validation images, from pooled pixel counts. They chose the epoch and the
+threshold, so they are somewhat better than what new images will get.
+
+| class | Dice | IoU | precision | recall |
+|---|---|---|---|---|
+{rows}
+
+Use it on images like those it was trained on:
+
+    delineate predict {FILE_NAME} IMAGE... --out masks
+    delineate info {FILE_NAME}
+"""
+
+
+def _format(score: Any) -> str:
+    return "-" if score is None else f"{score:.4f}"

@@ -1,0 +1,61 @@
+"""The folder of a run: its name, and the texts that are written into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+from delineate.errors import UsageError
+from delineate.files import write_text
+from delineate.model_file import FILE_NAME
+
+RESULTS = ("results.csv", FILE_NAME, "report.html", "README.md", "plan.md")
+"""Files of an earlier run in the same folder that must not be taken for this run's."""
+
+
+def choose_run_folder(run: Path | None, data: Path, *, exist_ok: bool) -> Path:
+    """Return the folder of a run, not made yet: `run`, or the first free runs/<data name>-<n>.
+
+    Raises:
+        UsageError: If `run` is there and holds files, unless `exist_ok`.
+    """
+    if run is None:
+        where = data.resolve()
+        name = where.parent.name if where.is_file() else where.name
+        folders = (Path("runs") / f"{name or 'run'}-{number}" for number in count(1))
+        return next(folder for folder in folders if not folder.exists())
+    if run.exists() and not run.is_dir():
+        raise UsageError(f"run folder {run} is a file; name a folder")
+    if run.exists() and not exist_ok and any(run.iterdir()):
+        raise UsageError(
+            f"run folder {run} is not empty; name another, or pass exist_ok (--exist-ok) to "
+            "write over the earlier run"
+        )
+    return run
+
+
+def prepare_run_folder(run: Path) -> None:
+    """Make the folder, and remove the results of an earlier run."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"run folder {run} cannot be made: {error.strerror}") from error
+    for name in RESULTS:
+        (run / name).unlink(missing_ok=True)
+    for events in run.glob("events.out.tfevents.*"):
+        events.unlink()
+
+
+class Notes:
+    """plan.md: why each choice was made; rewritten whenever there is more to say."""
+
+    def __init__(self, path: Path, title: str) -> None:
+        self._path = path
+        self._text = f"# {title}\n"
+
+    def add(self, heading: str, lines: Sequence[str]) -> None:
+        """Add a section of bullet points."""
+        bullets = "\n".join(f"- {line}" for line in lines)
+        self._text += f"\n## {heading}\n\n{bullets}\n"
+        write_text(self._path, self._text)

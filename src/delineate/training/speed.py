@@ -1,0 +1,101 @@
+"""The length of a training, from the speed of its first steps where a time is given."""
+
+from __future__ import annotations
+
+import time
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import torch
+
+from delineate.progress import format_duration
+from delineate.training.assembly import PatchSource, build_stepper
+from delineate.training.length import (
+    Length,
+    Pace,
+    length_of_epochs,
+    length_of_time,
+    measure_seconds,
+)
+from delineate.training.optimization import WeightAverage
+
+if TYPE_CHECKING:
+    from delineate.training.assembly import Parts
+    from delineate.training.preparation import Preparation
+
+FINISHING_SHARE = 0.02
+FINISHING_SECONDS = 5.0
+"""What is kept free for pictures and report: a share of the time, at most these seconds."""
+MEASURING_SHARE = 0.02
+"""Share of the time in which steps are measured; validation gets half as much."""
+MEASURED_STEPS = 8
+
+
+def fix_length(prep: Preparation, parts: Parts, started: float) -> tuple[Length, Pace | None]:
+    """Return how long training lasts, and what watches over the time where one was given.
+
+    Steps are measured on a copy of the network and with torch's generators put back after, so
+    that the steps which count are the same as in a run of as many steps given as epochs.
+
+    Args:
+        prep: Data and settings.
+        parts: Network, loss and validation.
+        started: When training was called, on `time.monotonic`'s clock.
+    """
+    settings = prep.settings.training
+    if settings.time is None:
+        assert settings.epochs is not None  # exactly one of the two is set, see `prepare`
+        height, width = settings.patch_size
+        length = length_of_epochs(
+            settings.epochs,
+            steps_per_epoch=settings.steps_per_epoch,
+            num_pixels=sum(height * width for height, width in prep.images.sizes),
+            pixels_per_step=height * width * settings.batch_size * settings.accumulation,
+        )
+        return length, None
+    step_seconds = _measure_step(prep, parts, MEASURING_SHARE * settings.time)
+    validation_seconds = parts.validator.estimate_seconds(MEASURING_SHARE / 2 * settings.time)
+    end = started + settings.time - min(FINISHING_SHARE * settings.time, FINISHING_SECONDS)
+    length = length_of_time(
+        end - time.monotonic(),
+        step_seconds=step_seconds,
+        validation_seconds=validation_seconds,
+        steps_per_epoch=settings.steps_per_epoch,
+    )
+    pace = Pace(
+        end=end,
+        total_seconds=settings.time,
+        validation_seconds=validation_seconds,
+        num_steps=length.num_steps,
+    )
+    return length, pace
+
+
+def describe_length(prep: Preparation, length: Length) -> list[str]:
+    """Return the lines of plan.md on the length."""
+    lines = [length.reason, f"Validation after every {length.steps_per_epoch} steps."]
+    if prep.settings.training.time is not None:
+        lines.insert(0, f"Time given: {format_duration(prep.settings.training.time)}.")
+        lines.append(
+            f"The same steps without a clock: --epochs {length.num_epochs} "
+            f"--training.steps-per-epoch {length.steps_per_epoch}."
+        )
+    return lines
+
+
+def _measure_step(prep: Preparation, parts: Parts, budget: float) -> float:
+    """Return the seconds of one step, data loading included."""
+    with torch.random.fork_rng():
+        network = deepcopy(parts.network)
+        stepper = build_stepper(prep, parts, network)
+        decay = prep.settings.training.ema_decay
+        average = WeightAverage(network, decay) if decay else None
+        source = PatchSource(prep, parts.device, MEASURED_STEPS + 1)
+        steps = source.load_epoch(0)
+
+        def make_step() -> None:
+            stepper.step(next(steps), prep.settings.training.learning_rate)
+            if average is not None:
+                average.update()
+
+        return measure_seconds(make_step, budget=budget, most=MEASURED_STEPS)

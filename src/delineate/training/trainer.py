@@ -1,0 +1,186 @@
+"""Training: from a data set to a run folder with a model that can be used."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from delineate.config import merge_settings, parse_duration
+from delineate.data.dataset import explain_worker_errors
+from delineate.distributed import choose_device
+from delineate.errors import UsageError
+from delineate.model_file import FILE_NAME
+from delineate.progress import ProgressDisplay
+from delineate.training.assembly import Parts, PatchSource, assemble, build_stepper
+from delineate.training.history import EpochRecord, History
+from delineate.training.interruption import Interruption
+from delineate.training.loop import Loop, Outcome
+from delineate.training.optimization import Schedule
+from delineate.training.preparation import Preparation, prepare
+from delineate.training.results import draw_gallery, save_run_model, write_results
+from delineate.training.speed import describe_length, fix_length
+
+if TYPE_CHECKING:
+    from delineate.training.step import Batch
+    from delineate.training.validation import Validation
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training ends with."""
+
+    run: Path
+    """The run folder."""
+    model: Path
+    """The model file in it."""
+    validation: dict[str, Any]
+    """Scores of the best epoch on the validation split."""
+    thresholds: tuple[float, ...] | None
+    """Tuned on the validation split, one per class; None where the argmax decides."""
+    best_epoch: int
+    num_steps: int
+    seconds: float
+    reason: str
+    """Why training ended."""
+
+
+def train(
+    data: Path | str,
+    *,
+    run: Path | str | None = None,
+    config: Path | str | None = None,
+    time: float | str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    exist_ok: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+) -> TrainingResult:
+    """Train a model on images and masks; the test split is not touched.
+
+    On the CPU the same data, seed, settings, number of steps and threads give the same model.
+    Ctrl-C (or SIGTERM) ends training after the current step and keeps the best model.
+
+    Args:
+        data: A folder, a data.yaml or a CSV of paths.
+        run: The run folder; None takes the first free runs/<data name>-<n>.
+        config: A YAML file of settings.
+        time: Length in seconds, or as a text such as 10m; reading the data, validation and the
+            report are inside it.
+        epochs: Length in epochs, instead of a time.
+        seed: Seed of the weights, the patches and the augmentation.
+        device: auto, cpu, cuda, cuda:1, mps.
+        exist_ok: Whether to write over an earlier run in the same folder.
+        overrides: Settings by section, as in the configuration file; they go over it.
+
+    Raises:
+        ConfigError: If a setting is unknown or does not fit.
+        DataError: If the data are not usable, or the loss does not stay finite.
+        UsageError: If arguments contradict each other or the run folder is taken.
+        KeyboardInterrupt: After Ctrl-C, once the model and the results are saved.
+    """
+    started = clock.monotonic()
+    where = choose_device(device)
+    prep = prepare(
+        Path(data),
+        run=None if run is None else Path(run),
+        config=None if config is None else Path(config),
+        wishes=_collect_wishes(overrides, time=time, epochs=epochs, seed=seed),
+        exist_ok=exist_ok,
+    )
+    with Interruption() as interruption, ProgressDisplay() as display:
+        display.print(f"run folder {prep.run}; its plan.md says why each choice was made")
+        parts = assemble(prep, where)
+        outcome = _fit(prep, parts, interruption, display, started)
+        write_results(
+            prep, outcome.best, num_steps=outcome.num_steps, best_epoch=outcome.best_epoch
+        )
+    interruption.raise_if_requested()
+    return TrainingResult(
+        run=prep.run,
+        model=prep.run / FILE_NAME,
+        validation=outcome.best.scores.as_dict(),
+        thresholds=outcome.best.scores.thresholds,
+        best_epoch=outcome.best_epoch,
+        num_steps=outcome.num_steps,
+        seconds=clock.monotonic() - started,
+        reason=outcome.reason,
+    )
+
+
+def _collect_wishes(
+    overrides: Mapping[str, Any] | None,
+    *,
+    time: float | str | None,
+    epochs: int | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    """Return the overrides with the arguments that are settings laid over them."""
+    if time is not None and epochs is not None:
+        raise UsageError("the length of training is given as epochs or as time, not as both")
+    training: dict[str, Any] = {}
+    if time is not None:
+        training = {"time": parse_duration(time) if isinstance(time, str) else time, "epochs": None}
+    if epochs is not None:
+        training = {"epochs": epochs, "time": None}
+    if seed is not None:
+        training["seed"] = seed
+    return merge_settings(overrides or {}, {"training": training} if training else {})
+
+
+def _fit(
+    prep: Preparation,
+    parts: Parts,
+    interruption: Interruption,
+    display: ProgressDisplay,
+    started: float,
+) -> Outcome:
+    """Fix the length, train, and write down each epoch and what came of it."""
+    settings = prep.settings.training
+    length, pace = fix_length(prep, parts, started)
+    prep.notes.add("Length", describe_length(prep, length))
+    history = History(prep.run)
+
+    def save_epoch(record: EpochRecord, validation: Validation, is_best: bool) -> None:
+        if is_best:
+            save_run_model(prep, parts, validation)
+        history.add(record)
+        if is_best:
+            history.add_gallery(draw_gallery(prep, validation))
+
+    def name_files(batches: Sequence[Batch]) -> list[str]:
+        indices = {int(index) for batch in batches for index in batch["source"]}
+        return sorted(prep.images.samples[index].name for index in indices)
+
+    loop = Loop(
+        stepper=build_stepper(prep, parts, parts.network),
+        average=parts.average,
+        load_epoch=PatchSource(prep, parts.device, length.steps_per_epoch).load_epoch,
+        validate=parts.validator.run,
+        save_epoch=save_epoch,
+        name_files=name_files,
+        learning_rate=settings.learning_rate,
+        patches_per_step=settings.batch_size * settings.accumulation,
+        interruption=interruption,
+        display=display,
+        started=started,
+        pace=pace,
+        early_stopping=settings.early_stopping,
+    )
+    try:
+        with explain_worker_errors():
+            outcome = loop.run(length, Schedule(length.num_steps, settings.warmup_fraction))
+    finally:
+        history.close()
+    prep.notes.add(
+        "What came of it",
+        [
+            f"Ended after {outcome.num_steps} steps: {outcome.reason}.",
+            f"Best epoch: {outcome.best_epoch} of {len(history.records)}.",
+            *([outcome.length.reason] if outcome.length != length else []),
+        ],
+    )
+    return outcome

@@ -1,0 +1,170 @@
+"""Validation: whole images, the predictor and tiling of `predict`, thresholds tuned."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from delineate.evaluation.scoring import LabelledImage, SplitScores, score_samples
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from delineate.prediction.predictor import Predictor
+    from delineate.task import Task
+    from delineate.training.objective import Loss
+
+KEPT_BYTES = 128 * 2**20
+"""Memory for predictions that are kept to be shown; the rest is scored and forgotten."""
+_SMALLEST_PROB = 1e-6
+
+
+@dataclass(frozen=True)
+class KeptImage:
+    """A validation image and its prediction, kept for pictures."""
+
+    index: int
+    """Position in the split."""
+    name: str
+    pixels: NDArray[Any]
+    target: NDArray[Any]
+    output: NDArray[Any]
+    """Class indices, (H, W) uint8, of a multiclass task; else probabilities, (C, H, W) float16."""
+
+    def mask(self, task: Task, thresholds: Sequence[float] | None) -> NDArray[np.uint8]:
+        """Return the predicted labels."""
+        return self.output if task.kind == "multiclass" else task.mask(self.output, thresholds)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """One pass over the validation split."""
+
+    scores: SplitScores
+    loss: float
+    """The training loss of the whole-image probabilities, averaged over the images."""
+    kept: tuple[KeptImage, ...]
+
+    @property
+    def dice(self) -> float:
+        """Pooled Dice at the tuned thresholds, macro mean over the foreground; NaN undefined."""
+        return _number(self.scores.pooled["dice"])
+
+    @property
+    def miou(self) -> float:
+        """Pooled IoU by the same rule."""
+        return _number(self.scores.pooled["iou"])
+
+
+class Validator:
+    """Scores the network on the validation split, as it is at the time of the call."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        samples: Callable[[], Iterator[LabelledImage]],
+        task: Task,
+        loss: Loss,
+        *,
+        device: torch.device,
+        num_bins: int,
+    ) -> None:
+        self._predictor = predictor
+        self._samples = samples
+        self._task = task
+        self._loss = loss
+        self._device = device
+        self._num_bins = num_bins
+
+    def run(self) -> Validation:
+        """Predict and score every image once."""
+        observed = _ObservedPass(self)
+        scores = score_samples(observed, observed, self._task, num_bins=self._num_bins)
+        return Validation(scores, float(np.mean(observed.losses)), tuple(observed.kept))
+
+    def estimate_seconds(self, budget: float) -> float:
+        """Return about how long `run` takes, from as many images as fit into `budget` seconds.
+
+        The first image is predicted twice, as the first prediction prepares the device.
+        """
+        observed = _ObservedPass(self)
+        measured_pixels = total_pixels = 0
+        seconds = 0.0
+        for index, sample in enumerate(observed):
+            num_pixels = sample.pixels.shape[0] * sample.pixels.shape[1]
+            total_pixels += num_pixels
+            if index and seconds >= budget:
+                continue
+            if index == 0:
+                observed.predict_probs(sample.pixels, sample.valid)
+            start = time.perf_counter()
+            score_samples(observed, [sample], self._task, num_bins=self._num_bins)
+            seconds += time.perf_counter() - start
+            measured_pixels += num_pixels
+        return seconds * total_pixels / measured_pixels
+
+    def loss_of(self, probs: NDArray[np.float32], sample: LabelledImage) -> float:
+        """Return the loss of one image from its probabilities, (C, H, W)."""
+        target = torch.from_numpy(np.asarray(sample.target, dtype=np.int64))[None]
+        is_counted = target != self._task.ignore_index
+        valid = is_counted.all(dim=1, keepdim=True) if target.ndim == 4 else is_counted[:, None]
+        if sample.valid is not None:
+            valid = valid & torch.from_numpy(sample.valid)[None, None]
+        logits = _logits(torch.from_numpy(probs)[None].to(self._device), self._task)
+        with torch.no_grad():
+            loss = self._loss(logits, target.to(self._device), valid.to(self._device))
+        return float(loss)
+
+
+class _ObservedPass:
+    """Samples and predictor of one pass, noting the loss of each image and some pictures.
+
+    `score_samples` takes a sample, predicts it and only then takes the next, so the probabilities
+    that come by are those of the sample taken last.
+    """
+
+    def __init__(self, validator: Validator) -> None:
+        self._validator = validator
+        self._current: LabelledImage | None = None
+        self._num_seen = 0
+        self._room = KEPT_BYTES
+        self.losses: list[float] = []
+        self.kept: list[KeptImage] = []
+
+    def __iter__(self) -> Iterator[LabelledImage]:
+        for sample in self._validator._samples():
+            self._current = sample
+            yield sample
+            self._num_seen += 1
+
+    def predict_probs(
+        self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        sample = self._current
+        assert sample is not None
+        probs = self._validator._predictor.predict_probs(pixels, valid)
+        self.losses.append(self._validator.loss_of(probs, sample))
+        is_multiclass = self._validator._task.kind == "multiclass"
+        output = probs.argmax(axis=0).astype(np.uint8) if is_multiclass else probs.astype("float16")
+        if output.nbytes <= self._room:
+            self._room -= output.nbytes
+            self.kept.append(KeptImage(self._num_seen, sample.name, pixels, sample.target, output))
+        return probs
+
+
+def _logits(probs: Tensor, task: Task) -> Tensor:
+    """Return logits that `task` turns back into these probabilities."""
+    if task.kind == "multiclass":
+        return probs.clamp_min(_SMALLEST_PROB).log()
+    return probs.clamp(_SMALLEST_PROB, 1 - _SMALLEST_PROB).logit()
+
+
+def _number(score: float | None) -> float:
+    return math.nan if score is None else score
