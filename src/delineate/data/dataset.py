@@ -24,8 +24,8 @@ from delineate.preprocessing import Preprocessing, convert_channels
 from delineate.randomness import generator_for
 
 Batch = dict[str, Tensor]
-"""image (B, C, h, w) float32, target (B, h, w) or (B, K, h, w) int64, valid (B, 1, h, w) bool, source
-(B,) int64: the position of the image that each patch is from."""
+"""image (B, C, h, w) float32, target (B, h, w) or (B, K, h, w) int64, valid (B, 1, h, w) bool;
+source (B,) int64, the position of the image that each patch is from."""
 
 
 class PatchDataset(Dataset[Batch]):

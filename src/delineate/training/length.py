@@ -16,7 +16,7 @@ VALIDATION_SHARE = 0.1
 """Share of a given time that validation may take."""
 SAFETY_SHARE = 0.015
 """Share of a given time that is kept free for what the measurement did not see."""
-OVERRUN_SHARE = 0.05
+OVERRUN_SHARE = 0.03
 """Expected overrun, as a share of the given time, from which the rest is shortened."""
 
 
@@ -75,7 +75,7 @@ def length_of_time(
     """
     seconds = max(seconds, 0.0) * (1 - SAFETY_SHARE)
     measured = (
-        f"a step takes {step_seconds:.3f} s and a validation {validation_seconds:.1f} s, "
+        f"a step takes {step_seconds:.3f} s and a validation {validation_seconds:.2f} s, "
         f"and {format_duration(seconds)} are left for both"
     )
     if steps_per_epoch is not None:

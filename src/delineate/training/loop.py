@@ -76,8 +76,6 @@ class Loop:
                     break
                 before = time.monotonic()
                 validation = self.validate()
-                if self.pace is not None:
-                    self.pace.validation_seconds = time.monotonic() - before
                 record = EpochRecord(
                     epoch=epoch,
                     seconds=time.monotonic() - self.started,
@@ -91,6 +89,8 @@ class Loop:
                 if is_best:
                     best, best_epoch = validation, epoch
                 self.save_epoch(record, validation, is_best)
+                if self.pace is not None:
+                    self.pace.validation_seconds = time.monotonic() - before
                 self.display.print(_describe_epoch(record, length, is_best))
                 if self.interruption.is_requested:
                     break
