@@ -18,6 +18,8 @@ SAFETY_SHARE = 0.015
 """Share of a given time that is kept free for what the measurement did not see."""
 OVERRUN_SHARE = 0.03
 """Expected overrun, as a share of the given time, from which the rest is shortened."""
+LEAST_STEPS = 5
+"""Steps over which the speed is looked at, at least."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def length_of_time(
     if affordable < 1:
         note = "one validation exceeds a tenth of the time, so there is one only, at the end"
     else:
-        note = f"{num_validations} validations take at most a tenth of the time"
+        note = f"validations take at most a tenth of the time, so there are {num_validations}"
     return Length(num_steps, steps_per_epoch, f"{num_steps} steps: {measured}; {note}.")
 
 
@@ -114,8 +116,9 @@ class Pace:
         self.validation_seconds = validation_seconds
         self._end = end
         self._tolerance = OVERRUN_SHARE * total_seconds
-        self._check_every = max(1, num_steps // 20)
+        self._check_every = max(LEAST_STEPS, num_steps // 10)
         self._seconds: list[float] = []
+        self._is_first = True
 
     def fitting_steps(self, seconds: float, *, step: int, length: Length) -> int | None:
         """Note what a step took; return how many steps fit in all where that is fewer.
@@ -128,6 +131,9 @@ class Pace:
         Returns:
             None as long as the overrun to be expected is tolerable.
         """
+        if self._is_first:  # waits for the loading processes to start
+            self._is_first = False
+            return None
         self._seconds.append(seconds)
         if len(self._seconds) < self._check_every or step >= length.num_steps:
             return None

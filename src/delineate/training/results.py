@@ -13,7 +13,6 @@ from delineate.evaluation.result import Evaluation, Example
 from delineate.files import digest_file, write_text
 from delineate.model_file import FILE_NAME, SegmentationModel, save_model
 from delineate.pictures import error_overlay, gallery, label_picture, shrink, to_rgb
-from delineate.rasters import write_image
 from delineate.training.assembly import Parts, describe_architecture
 
 if TYPE_CHECKING:
@@ -83,8 +82,7 @@ def draw_gallery(prep: Preparation, validation: Validation) -> NDArray[np.uint8]
 def write_results(
     prep: Preparation, validation: Validation, *, num_steps: int, best_epoch: int
 ) -> None:
-    """Write the pictures, the report and the model card of the best epoch."""
-    write_image(prep.run / "figures" / "gallery.png", draw_gallery(prep, validation))
+    """Write the report and the model card of the best epoch."""
     write_text(prep.run / "report.html", build_report(_describe_validation(prep, validation)))
     card = _write_card(prep, validation, num_steps=num_steps, best_epoch=best_epoch)
     write_text(prep.run / "README.md", card)

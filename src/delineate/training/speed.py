@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from delineate.training.assembly import Parts
     from delineate.training.preparation import Preparation
 
-FINISHING_SHARE = 0.02
-FINISHING_SECONDS = 5.0
+FINISHING_SHARE = 0.1
+FINISHING_SECONDS = 6.0
 """What is kept free for pictures and report: a share of the time, at most these seconds."""
 MEASURING_SHARE = 0.02
 """Share of the time in which steps are measured; validation gets half as much."""

@@ -14,10 +14,12 @@ from delineate.distributed import choose_device
 from delineate.errors import UsageError
 from delineate.model_file import FILE_NAME
 from delineate.progress import ProgressDisplay
+from delineate.rasters import write_image
 from delineate.training.assembly import Parts, PatchSource, assemble, build_stepper
 from delineate.training.history import EpochRecord, History
 from delineate.training.interruption import Interruption
 from delineate.training.loop import Loop, Outcome
+from delineate.training.memory import keep_freed_memory
 from delineate.training.optimization import Schedule
 from delineate.training.preparation import Preparation, prepare
 from delineate.training.results import draw_gallery, save_run_model, write_results
@@ -91,7 +93,7 @@ def train(
         wishes=_collect_wishes(overrides, time=time, epochs=epochs, seed=seed),
         exist_ok=exist_ok,
     )
-    with Interruption() as interruption, ProgressDisplay() as display:
+    with Interruption() as interruption, ProgressDisplay() as display, keep_freed_memory():
         display.print(f"run folder {prep.run}; its plan.md says why each choice was made")
         parts = assemble(prep, where)
         outcome = _fit(prep, parts, interruption, display, started)
@@ -148,8 +150,6 @@ def _fit(
         if is_best:
             save_run_model(prep, parts, validation)
         history.add(record)
-        if is_best:
-            history.add_gallery(draw_gallery(prep, validation))
 
     def name_files(batches: Sequence[Batch]) -> list[str]:
         indices = {int(index) for batch in batches for index in batch["source"]}
@@ -173,6 +173,9 @@ def _fit(
     try:
         with explain_worker_errors():
             outcome = loop.run(length, Schedule(length.num_steps, settings.warmup_fraction))
+        gallery = draw_gallery(prep, outcome.best)
+        history.add_gallery(gallery)
+        write_image(prep.run / "figures" / "gallery.png", gallery)
     finally:
         history.close()
     prep.notes.add(
