@@ -151,19 +151,18 @@ class Pace:
         return step + min(max(0, int(fitting)), length.num_steps - step)
 
 
-def measure_seconds(action: Callable[[], None], *, budget: float, most: int = 8) -> float:
-    """Return the median time of an action, after one run that warms up.
+def measure_seconds(action: Callable[[], None], *, budget: float, most: int) -> float:
+    """Return the median time of an action, the first half of the runs left out as warming up.
 
     Args:
         action: What is measured.
         budget: Seconds after which no further run is started; two runs are made in any case.
-        most: Timed runs, at most.
+        most: Runs, at most.
     """
     start = time.perf_counter()
-    action()
     seconds: list[float] = []
-    while len(seconds) < most and (not seconds or time.perf_counter() - start < budget):
+    while len(seconds) < 2 or (len(seconds) < most and time.perf_counter() - start < budget):
         before = time.perf_counter()
         action()
         seconds.append(time.perf_counter() - before)
-    return median(seconds)
+    return median(seconds[len(seconds) // 2 :])
