@@ -194,12 +194,6 @@ def test_the_engine_evaluates_and_gives_back_the_mode(is_training: bool) -> None
     assert not logits.requires_grad
 
 
-def test_group_norm_keeps_the_plain_memory_format() -> None:
-    network = Probe(nn.GroupNorm(2, 4))
-    torch_engine(network, CPU)(torch.rand(2, 4, 8, 8))
-    assert network.calls[0][1] is False
-
-
 def test_reduced_precision_still_gives_float32_probabilities() -> None:
     engine = torch_engine(Probe(nn.Identity()), CPU, torch.bfloat16)
     task = Task("multilabel", ("a", "b", "c", "d"))
