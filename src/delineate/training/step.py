@@ -86,7 +86,8 @@ class Stepper:
             return None
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        torch._foreach_copy_(self._kept_buffers, self._buffers)
+        if self._buffers:
+            torch._foreach_copy_(self._kept_buffers, self._buffers)
         return total
 
     def _forward(self, batch: Batch) -> Tensor:
