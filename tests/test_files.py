@@ -21,9 +21,14 @@ def test_a_file_appears_whole_and_leaves_nothing_else(tmp_path):
 def test_an_error_keeps_the_old_file_and_removes_the_temporary_one(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(ZeroDivisionError), write_atomically(path) as temporary:
-        temporary.write_text("new")
-        raise ZeroDivisionError
+
+    def write_and_fail():
+        with write_atomically(path) as temporary:
+            temporary.write_text("new")
+            raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        write_and_fail()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
@@ -33,9 +38,11 @@ def test_a_full_disk_is_named_with_need_and_room(tmp_path):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, former[1]))
     try:
-        with pytest.raises(ResourceError, match=r"disk full: .*big\.bin needs") as caught:
-            with write_atomically(tmp_path / "big.bin") as temporary:
-                temporary.write_bytes(bytes(5000))
+        with (
+            pytest.raises(ResourceError, match=r"disk full: .*big\.bin needs") as caught,
+            write_atomically(tmp_path / "big.bin") as temporary,
+        ):
+            temporary.write_bytes(bytes(5000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
         signal.signal(signal.SIGXFSZ, handler)
@@ -44,9 +51,11 @@ def test_a_full_disk_is_named_with_need_and_room(tmp_path):
 
 
 def test_room_is_asked_for_before_writing(tmp_path):
-    with pytest.raises(ResourceError, match="needs at least 1000000"):
-        with write_atomically(tmp_path / "a", needed=10**18):
-            pytest.fail("nothing may be written")
+    with (
+        pytest.raises(ResourceError, match="needs at least 1000000"),
+        write_atomically(tmp_path / "a", needed=10**18),
+    ):
+        pytest.fail("nothing may be written")
 
 
 def test_a_folder_that_is_a_file_is_not_written_into(tmp_path):
