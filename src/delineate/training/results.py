@@ -73,7 +73,7 @@ def draw_gallery(prep: Preparation, validation: Validation) -> NDArray[np.uint8]
         rows.append([shrink(picture, PICTURE_SIZE) for picture in row])
     return gallery(
         rows,
-        captions=[image.name for image in shown],
+        captions=[image.name.rpartition("/")[2] for image in shown],
         headings=("image", "truth", "prediction", "errors"),
         cell_size=PICTURE_SIZE,
     )
