@@ -31,7 +31,6 @@ def settings_page() -> str:
     sections: dict[str, list[Setting]] = {}
     for setting in list_settings():
         sections.setdefault(setting.path[0], []).append(setting)
-    sections.pop("format_version")
     return INTRODUCTION + "".join(_section(name, settings) for name, settings in sections.items())
 
 

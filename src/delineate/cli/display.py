@@ -121,7 +121,7 @@ def describe_model(info: Mapping[str, Any]) -> dict[str, str]:
         "background": task.get("background") or "none declared",
         "architecture": f"{architecture['name']}: {settings}",
         "parameters": f"{info['num_parameters']:,}",
-        "input": f"{architecture['in_channels']} channels; {format_value(info['preprocessing'])}",
+        "input": format_value(info["preprocessing"]),
         "stride, halo": f"{info['stride']}, {_inline(info['halo'])} pixels",
         "tile size": " x ".join(str(side) for side in info["tile_size"]),
         "thresholds": "argmax" if info["thresholds"] is None else _inline(info["thresholds"]),

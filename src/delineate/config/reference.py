@@ -94,8 +94,8 @@ def alternatives(annotation: Any) -> list[Any]:
 
 
 def list_settings() -> list[Setting]:
-    """Return all settings in the order of the schema."""
-    return list(_walk(Settings, ()))
+    """Return all settings in the order of the schema; the format's version is none."""
+    return [setting for setting in _walk(Settings, ()) if len(setting.path) > 1]
 
 
 def section_description(name: str) -> str:
