@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= demo
 JOBS ?= 2
+BENCHMARKS ?= augmentation curves losses
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check docs bench
@@ -31,7 +32,7 @@ docs: .venv/.installed
 	$(BIN)/python docs/write_settings.py
 
 bench: .venv/.installed-dev
-	for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit 1; done
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 .venv/bin/python:
 	@command -v $(PYTHON) >/dev/null || { \

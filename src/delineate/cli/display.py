@@ -128,11 +128,22 @@ def describe_model(info: Mapping[str, Any]) -> dict[str, str]:
         "prediction": format_value(info["prediction"]),
     }
     for split, metrics in info["metrics"].items():
-        lines[split] = format_value(metrics)
+        lines[split] = _scores(metrics, task["class_names"])
     for name, value in info["provenance"].items():
         if name != "config":
             lines[name.replace("_", " ")] = _inline(value)
     return lines
+
+
+def _scores(metrics: Mapping[str, Any], class_names: Sequence[str]) -> str:
+    """Return the pooled scores of a split, and those of its classes where there are several."""
+    rows = {f"pooled over {metrics.get('num_images')} images": metrics.get("pooled", {})}
+    if len(class_names) > 1:
+        rows |= {name: metrics.get("classes", {}).get(name, {}) for name in class_names}
+    return "\n".join(
+        f"{row}: " + ", ".join(f"{name} {_number(scores.get(name))}" for name in SCORES)
+        for row, scores in rows.items()
+    )
 
 
 def format_value(value: Any) -> str:
