@@ -118,17 +118,22 @@ def _print_result(part: DemoPart, result: DemoResult, console: Console) -> None:
     pooled = metrics["pooled"]
     console.print(f"[bold]{result.kind}[/bold]: {part.about}")
     console.print(
-        f"  test split   Dice {pooled['dice']:.3f}, IoU {pooled['iou']:.3f} over "
+        f"  test split   Dice {_number(pooled['dice'])}, IoU {_number(pooled['iou'])} over "
         f"{metrics['num_images']} images"
     )
     if len(metrics["classes"]) > 1:
-        scores = (f"{name} {scores['dice']:.3f}" for name, scores in metrics["classes"].items())
+        names = metrics["task"]["class_names"]
+        scores = (f"{name} {_number(metrics['classes'][name]['dice'])}" for name in names)
         console.print(f"  Dice         {', '.join(scores)}")
     if metrics["threshold"] is not None:
         console.print(f"  threshold    {metrics['threshold']:.3f}, tuned on the validation split")
     console.print(f"  report       {result.report}")
     console.print(f"  model        {result.model}")
     console.print(f"  pictures     {result.pictures}")
+
+
+def _number(score: float | None) -> str:
+    return "undefined" if score is None else f"{score:.3f}"
 
 
 def _print_next_steps(result: DemoResult, console: Console) -> None:

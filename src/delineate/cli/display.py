@@ -35,8 +35,8 @@ def print_settings(command: str, sections: Sequence[str]) -> None:
             show_header=False,
             expand=True,
         )
-        table.add_column(style="cyan", overflow="fold", ratio=2)
-        table.add_column(ratio=3)
+        table.add_column(style="cyan", no_wrap=True)
+        table.add_column(ratio=1)
         for setting in settings:
             if setting.path[0] == section:
                 table.add_row(Text(_usage(setting)), _explain(setting))
