@@ -27,27 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import ImageFile
 
-SUFFIXES = frozenset(
-    f".{ending}"
-    for ending in [
-        "png",
-        "jpg",
-        "jpeg",
-        "bmp",
-        "gif",
-        "webp",
-        "tif",
-        "tiff",
-        "pbm",
-        "pgm",
-        "ppm",
-        "pnm",
-    ]
-)
-"""Name endings, in lower case, of the files that are taken for images."""
-
 TIFF_SUFFIXES = frozenset([".tif", ".tiff"])
 """Name endings of the files that are written as TIFF."""
+
+SUFFIXES = TIFF_SUFFIXES | {
+    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".pnm")
+}
+"""Name endings, in lower case, of the files that are taken for images."""
 
 MAX_PIXELS = 100_000_000
 """Largest height x width of a PNG, JPEG, BMP, GIF, WebP or PNM file that is decoded."""
@@ -58,29 +44,17 @@ MAX_RASTER_BYTES = 8 * 2**30
 MAX_BLOCK_BYTES = 2**30
 """Largest decoded size of one tile or strip of a TIFF."""
 
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"GIF87a", "gif"),
-    (b"GIF89a", "gif"),
-    (b"II*\x00", "tiff"),
-    (b"MM\x00*", "tiff"),
-    (b"II+\x00", "tiff"),
-    (b"MM\x00+", "tiff"),
-    (b"BM", "bmp"),
-)
+_MAGIC = {
+    "png": (b"\x89PNG\r\n\x1a\n",),
+    "jpeg": (b"\xff\xd8\xff",),
+    "gif": (b"GIF87a", b"GIF89a"),
+    "tiff": (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),
+    "bmp": (b"BM",),
+}
 _ORIENTATION_TAG = 274
 _DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    KeyError,
-    IndexError,
-    TypeError,
-    OverflowError,
-    struct.error,
-    zlib.error,
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError),
+    *(struct.error, zlib.error),
 )
 
 
@@ -126,15 +100,14 @@ def apply_palette(raster: Raster, path: Path) -> NDArray[np.uint8]:
     Raises:
         UnreadableFileError: If an index lies beyond the palette.
     """
-    indices = raster.pixels[..., 0]
-    palette = raster.palette
-    if palette is None or (indices.size and int(indices.max()) >= len(palette)):
-        size = 0 if palette is None else len(palette)
+    palette = np.zeros((0, 3), np.uint8) if raster.palette is None else raster.palette
+    highest = int(raster.pixels.max(initial=0))
+    if highest >= len(palette):
         raise UnreadableFileError(
-            f"{path} holds the palette index {int(indices.max())} but its palette has {size} "
-            "colours; write the file again with a whole palette"
+            f"{path} holds the palette index {highest} but its palette has {len(palette)} colours; "
+            "write the file again with a whole palette"
         )
-    return np.take(palette, indices, axis=0)
+    return np.take(palette, raster.pixels[..., 0], axis=0)
 
 
 def read_raster(path: Path, *, max_pixels: int = MAX_PIXELS) -> Raster:
@@ -184,13 +157,13 @@ def _sniff(path: Path) -> str:
             head = file.read(16)
     except OSError as error:
         raise UnreadableFileError(f"{path} cannot be opened: {error.strerror}") from error
-    for magic, kind in _MAGIC:
+    for kind, magic in _MAGIC.items():
         if head.startswith(magic):
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
     if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
-        return "pnm"
+        return "ppm"
     what = "is empty" if not head else f"begins with {head[:8]!r}"
     raise UnreadableFileError(
         f"{path} {what}, which is no image format that is read; convert it to PNG, JPEG or TIFF"
@@ -199,27 +172,13 @@ def _sniff(path: Path) -> str:
 
 @contextmanager
 def _open_picture(path: Path, kind: str, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
-    """Open by the class of the one format; `Image.open` would warn at a limit of its own."""
-    from PIL import (
-        BmpImagePlugin,
-        GifImagePlugin,
-        JpegImagePlugin,
-        PngImagePlugin,
-        PpmImagePlugin,
-        WebPImagePlugin,
-    )
+    """Open as the one format; `Image.open` would warn at a limit of its own."""
+    from PIL import Image
 
-    plugins: dict[str, type[ImageFile.ImageFile]] = {
-        "png": PngImagePlugin.PngImageFile,
-        "jpeg": JpegImagePlugin.JpegImageFile,
-        "bmp": BmpImagePlugin.BmpImageFile,
-        "gif": GifImagePlugin.GifImageFile,
-        "webp": WebPImagePlugin.WebPImageFile,
-        "pnm": PpmImagePlugin.PpmImageFile,
-    }
+    Image.init()
     try:
         with path.open("rb") as file:
-            picture = plugins[kind](file, path.name)
+            picture = Image.OPEN[kind.upper()][0](file, path.name)
             width, height = picture.size
             if width * height > max_pixels:
                 raise UnreadableFileError(
@@ -239,10 +198,13 @@ def _damaged(path: Path, error: Exception) -> UnreadableFileError:
 
 
 def _orientation(picture: ImageFile.ImageFile) -> int:
-    """Return 1 to 8 from what stands before the pixels, so that the header alone suffices."""
+    """Return 1 to 8 from what stands before the pixels; unreadable EXIF counts as upright."""
     if "exif" not in picture.info and picture.format == "PNG":
         return 1
-    value = picture.getexif().get(_ORIENTATION_TAG, 1)
+    try:
+        value = picture.getexif().get(_ORIENTATION_TAG, 1)
+    except _DECODING_ERRORS:
+        return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
@@ -298,7 +260,8 @@ def _decode_deep_png(picture: ImageFile.ImageFile, path: Path) -> NDArray[np.uin
         again = type(picture)(file, path.name)
         again.tile = [tile._replace(args=raw_mode.replace("16B", "16L")) for tile in again.tile]
         again.load()
-        return np.bitwise_or(upper, np.asarray(again), dtype=np.uint16)
+        pixels: NDArray[np.uint16] = upper | np.asarray(again)
+    return pixels
 
 
 @contextmanager
@@ -338,15 +301,16 @@ def _check_tiff_size(dataset: Any, path: Path) -> None:
     pixel_bytes = sum(np.dtype(name).itemsize for name in dataset.dtypes)
     block = max(rows * columns for rows, columns in dataset.block_shapes) * pixel_bytes
     whole = dataset.height * dataset.width * pixel_bytes
-    for what, size, limit in (
-        ("one tile or strip", block, MAX_BLOCK_BYTES),
-        ("the whole", whole, MAX_RASTER_BYTES),
-    ):
-        if size > limit:
-            raise UnreadableFileError(
-                f"{path} needs {size / 2**30:.1f} GiB for {what} and at most {limit / 2**30:.0f} "
-                "GiB are read; write it again with smaller tiles, or cut it up"
-            )
+    _check_bytes(path, block, "one tile or strip", MAX_BLOCK_BYTES)
+    _check_bytes(path, whole, "the whole", MAX_RASTER_BYTES)
+
+
+def _check_bytes(path: Path, size: int, what: str, limit: int) -> None:
+    if size > limit:
+        raise UnreadableFileError(
+            f"{path} needs {size / 2**30:.1f} GiB for {what} and at most {limit / 2**30:.0f} GiB "
+            "are read; write it again with smaller tiles, or cut it up"
+        )
 
 
 def _tiff_orientation(dataset: Any, path: Path) -> int:
@@ -399,25 +363,12 @@ def _read_channel_pages(path: Path) -> NDArray[Any]:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         if series.axes == "CYX":
+            _check_bytes(path, series.nbytes, "the whole", MAX_RASTER_BYTES)
             return np.moveaxis(series.asarray(), 0, -1)
         raise UnreadableFileError(
             f"{path} is a stack of {len(file.pages)} pages (axes {series.axes}) and an image is "
             "one page or one page a channel (axes CYX); write each page to a file of its own"
         )
-
-
-def class_colours(num_classes: int) -> NDArray[np.uint8]:
-    """Return distinct colours for class indices, (num_classes, 3); the first is black.
-
-    Hues follow the golden ratio, so that any prefix of the sequence is spread out.
-    """
-    from colorsys import hsv_to_rgb
-
-    colours = [(0.0, 0.0, 0.0)] + [
-        hsv_to_rgb((index * 0.618034) % 1.0, 0.85 - 0.25 * (index % 2), 1.0 - 0.3 * (index % 3) / 2)
-        for index in range(num_classes - 1)
-    ]
-    return np.round(np.array(colours[:num_classes]) * 255).astype(np.uint8)
 
 
 def write_mask(
@@ -426,12 +377,12 @@ def write_mask(
     *,
     task: Task,
     geo: GeoReference | None = None,
-    colours: Sequence[tuple[int, int, int]] | None = None,
+    colours: NDArray[np.uint8] | None = None,
 ) -> None:
     """Write a mask as PNG or, where `path` ends in .tif or .tiff, as TIFF.
 
-    A binary mask becomes 0 and 255 in PNG, 0 and 1 with nodata 255 in TIFF; classes become indices
-    with a colour table; multilabel masks become the bands of a TIFF.
+    A binary mask becomes 0 and 255 in PNG and 0 and 1 in TIFF; classes become indices with a colour
+    table; multilabel masks become the bands of a TIFF. 255 is the nodata value of every TIFF.
 
     Args:
         path: Ends in .png, .tif or .tiff.
@@ -439,7 +390,7 @@ def write_mask(
             has no room for it.
         task: Tells what the values are.
         geo: Place on the ground; TIFF alone keeps it.
-        colours: One (red, green, blue) of 0..255 per class; None takes `class_colours`.
+        colours: The colour table of classes, (num_classes, 3); multiclass needs it.
 
     Raises:
         UsageError: If the ending of `path` is another, or PNG cannot hold what is given.
@@ -450,22 +401,22 @@ def write_mask(
         raise ShapeError(f"a {task.kind} mask of shape {mask.shape} does not fit {task}")
     table = None
     if task.kind == "multiclass":
+        if colours is None or colours.shape != (task.num_classes, 3):
+            raise ShapeError(f"{task.num_classes} colours are needed to write a mask of {task}")
         table = np.zeros((256, 3), np.uint8)
-        chosen = class_colours(task.num_classes) if colours is None else np.array(colours)
-        table[: len(chosen)] = chosen
+        table[: task.num_classes] = colours
     if path.suffix.lower() in TIFF_SUFFIXES:
         bands = mask if expected == 3 else mask[None]
-        nodata = None if task.kind == "multiclass" else IGNORE_INDEX
-        _write_tiff(path, bands, geo=geo, nodata=nodata, palette=table, names=task.class_names)
+        names = task.class_names if task.kind == "multilabel" else ()
+        _write_tiff(path, bands, geo=geo, nodata=IGNORE_INDEX, palette=table, names=names)
         return
-    _check_png(path, geo)
     if expected == 3:
         raise UsageError(f"{path}: a multilabel mask has a band per class; name a .tif file")
     if task.kind == "binary":
         if (mask == IGNORE_INDEX).any():
             raise UsageError(f"{path}: a binary PNG cannot hold ignored pixels; name a .tif file")
         mask = mask * np.uint8(255)
-    _write_png(path, mask, table)
+    _write_png(path, mask, geo, table)
 
 
 def write_image(path: Path, rgb: NDArray[np.uint8], geo: GeoReference | None = None) -> None:
@@ -478,8 +429,7 @@ def write_image(path: Path, rgb: NDArray[np.uint8], geo: GeoReference | None = N
         bands = rgb[None] if rgb.ndim == 2 else np.moveaxis(rgb, -1, 0)
         _write_tiff(path, bands, geo=geo)
         return
-    _check_png(path, geo)
-    _write_png(path, rgb)
+    _write_png(path, rgb, geo)
 
 
 def write_probs(
@@ -499,16 +449,15 @@ def write_probs(
     _write_tiff(path, probs.astype(np.float32, copy=False), geo=geo, names=class_names)
 
 
-def _check_png(path: Path, geo: GeoReference | None) -> None:
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"{path}: name a .png, .tif or .tiff file")
-    if geo is not None:
-        raise UsageError(f"{path}: PNG cannot hold the place on the ground; name a .tif file")
-
-
 def _write_png(
-    path: Path, pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None
+    path: Path,
+    pixels: NDArray[np.uint8],
+    geo: GeoReference | None,
+    palette: NDArray[np.uint8] | None = None,
 ) -> None:
+    if path.suffix.lower() != ".png" or geo is not None:
+        reason = "PNG cannot hold the place on the ground" if geo else "the format is unknown"
+        raise UsageError(f"{path} cannot be written: {reason}; name a .png, .tif or .tiff file")
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(pixels))
@@ -529,15 +478,9 @@ def _write_tiff(
 ) -> None:
     """Write (C, H, W) with deflate compression, in tiles where the raster is large."""
     count, height, width = bands.shape
-    profile: dict[str, Any] = {
-        "driver": "GTiff",
-        "count": count,
-        "height": height,
-        "width": width,
-        "dtype": bands.dtype.name,
-        "compress": "deflate",
-        "predictor": 3 if bands.dtype.kind == "f" else 2,
-    }
+    profile: dict[str, Any] = {"driver": "GTiff", "dtype": bands.dtype.name, "compress": "deflate"}
+    profile |= {"count": count, "height": height, "width": width}
+    profile["predictor"] = 3 if bands.dtype.kind == "f" else 2
     if min(height, width) >= 512:
         profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
     if palette is not None:

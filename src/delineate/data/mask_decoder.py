@@ -131,7 +131,7 @@ class MaskDecoder:
     def _decode_labels(self, codes: NDArray[Any], path: Path) -> NDArray[np.uint8]:
         known = tuple({0, *(code for group in self.classes for code in group)})
         every = self._translate(codes, path, (known,), self.rest)
-        labels = np.stack([np.isin(codes, group) for group in self.classes]).astype(np.uint8)
+        labels = np.array([np.isin(codes, group) for group in self.classes], dtype=np.uint8)
         labels[:, every == self.task.ignore_index] = self.task.ignore_index
         return labels
 
@@ -148,7 +148,7 @@ class MaskDecoder:
         other = _UNKNOWN if rest is None else rest
         if codes.dtype == np.uint8:
             table = np.array([target_of.get(code, other) for code in range(256)], np.int16)
-            targets = table[codes]
+            targets = np.take(table, codes)
         else:
             keys = np.array(sorted(target_of), np.int64)
             values = np.array([target_of[key] for key in keys.tolist()], np.int16)
@@ -191,9 +191,11 @@ def read_codes(raster: Raster, path: Path, reading: Reading, *, mean: bool = Fal
         colours = raster.palette[: int(pixels.max(initial=0)) + 1]
         _check_palette(raster, path)
         used = np.bincount(pixels.ravel(), minlength=len(colours)) > 0
-        codes = pack_colours(colours)
-        if reading == "grey":
-            codes = _grey_values(colours, used, path, mean=mean)
+        codes: NDArray[Any] = (
+            _grey_values(colours, used, path, mean=mean)
+            if reading == "grey"
+            else pack_colours(colours)
+        )
         return np.take(codes, pixels[..., 0])
     if pixels.shape[2] > 4:
         raise DataError(
@@ -223,14 +225,15 @@ def _grey_values(
     colours: NDArray[np.uint8], used: NDArray[np.bool_] | np.bool_, path: Path, *, mean: bool
 ) -> NDArray[np.uint8]:
     if mean:
-        return np.round(colours.mean(axis=-1)).astype(np.uint8)
+        return np.asarray(np.round(colours.mean(axis=-1)), dtype=np.uint8)
     is_grey = (colours == colours[..., :1]).all(axis=-1)
     if not (is_grey | ~used).all():
         raise DataError(
             f"mask {path} holds colours but the masks of this data set hold values; give all masks "
             "in one form"
         )
-    return colours[..., 0]
+    values: NDArray[np.uint8] = colours[..., 0]
+    return values
 
 
 def pack_colours(colours: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -248,14 +251,14 @@ def as_integers(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
     if pixels.dtype.kind in "iu":
         return pixels
     if pixels.dtype.kind == "b":
-        return pixels.astype(np.uint8)
+        return np.asarray(pixels, dtype=np.uint8)
     whole = np.nan_to_num(pixels, nan=0.5, posinf=0.5, neginf=0.5)
     if (whole != np.round(whole)).any():
         raise DataError(
             f"mask {path} holds fractions between {pixels.min()} and {pixels.max()} and a mask "
             "holds whole numbers; write it as 8-bit classes"
         )
-    return whole.astype(np.int64)
+    return np.asarray(whole, dtype=np.int64)
 
 
 def find_runs(codes: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

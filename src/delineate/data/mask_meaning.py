@@ -4,78 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
 
 from delineate.config import DataConfig, TaskConfig
+from delineate.data.mask_advice import MAX_CLASSES, middle, needs_legend, unclear
 from delineate.data.mask_decoder import MaskDecoder, Reading, format_code
+from delineate.data.mask_tally import FoundCodes, Tally
 from delineate.errors import DataError
 from delineate.task import Task
-
-MAX_CLASSES = 64
-"""Masks with more values than this are taken for instance numbers or greys, never for classes."""
-
-_NUM_LISTED = 12
-_EXTREME_SHARE = 0.95
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What one mask file holds."""
-
-    path: Path
-    form: Literal["grey", "palette", "colour", "bands"]
-    counts: Mapping[int, int]
-    """Pixels by grey value, palette index, 0xRRGGBB, or value in any band."""
-    palette: Mapping[int, int]
-    """0xRRGGBB of each palette index that occurs."""
-    num_bands: int = 1
-    """Bands of the file."""
-
-
-class _Found:
-    """Pixels and files by code, over all masks."""
-
-    def __init__(self, tallies: Sequence[Tally], reading: Reading) -> None:
-        self.reading = reading
-        self.pixels: dict[int, int] = defaultdict(int)
-        self.files: dict[int, int] = defaultdict(int)
-        self.example: dict[int, Path] = {}
-        for tally in tallies:
-            for code, pixels in codes_of(tally, reading).items():
-                self.pixels[code] += pixels
-                self.files[code] += 1
-                self.example.setdefault(code, tally.path)
-        self.is_jpeg = any(tally.path.suffix.lower() in (".jpg", ".jpeg") for tally in tallies)
-
-    def describe(self, codes: Iterable[int]) -> str:
-        """Return codes with their pixels and files, the most frequent first."""
-        ranked = sorted(codes, key=lambda code: (-self.pixels[code], code))
-        listed = ", ".join(
-            f"{format_code(code, self.reading)} ({self.pixels[code]} pixels in {self.files[code]} "
-            f"file{'' if self.files[code] == 1 else 's'}, as {self.example[code].name})"
-            for code in ranked[:_NUM_LISTED]
-        )
-        left = len(ranked) - _NUM_LISTED
-        return listed + (f" and {left} more" if left > 0 else "")
-
-
-def codes_of(tally: Tally, reading: Reading) -> dict[int, int]:
-    """Return the pixels of a file by code."""
-    codes: dict[int, int] = defaultdict(int)
-    for key, pixels in tally.counts.items():
-        if tally.form == "palette" and reading != "index":
-            colour = tally.palette[key]
-            codes[colour if reading == "colour" else colour & 0xFF] += pixels
-        elif tally.form == "colour" and reading != "colour":
-            codes[key & 0xFF] += pixels
-        elif tally.form == "grey" and reading == "colour":
-            codes[key * 0x010101] += pixels
-        else:
-            codes[key] += pixels
-    return codes
 
 
 def parse_code(text: str | int, setting: str) -> tuple[bool, int]:
@@ -139,7 +75,7 @@ def find_meaning(
                 f"the masks hold colours but `data.legend` or `data.ignore` has the values "
                 f"{numbers}; write colours such as '#3C1098'"
             )
-        found = _Found(tallies, reading)
+        found = FoundCodes(tallies, reading)
         void = tuple(sorted({code for _, code in ignored}))
         if legend:
             meaning = {name: tuple(code for _, code in codes) for name, codes in legend.items()}
@@ -166,8 +102,8 @@ def _choose_reading(
         return "colour"
     palettes: dict[int, set[int]] = defaultdict(set)
     for tally in tallies:
-        for index, colour in tally.palette.items():
-            palettes[index].add(colour)
+        for position, colour in tally.palette.items():
+            palettes[position].add(colour)
     is_consistent = all(len(found) == 1 for found in palettes.values())
     is_grey = all(_is_grey(colour) for found in palettes.values() for colour in found)
     if not is_grey:
@@ -177,7 +113,8 @@ def _choose_reading(
     asked = {code for _, code in words}
     if data.foreground_value is not None:
         asked.add(data.foreground_value)
-    grey, index = (set(_Found(tallies, reading).pixels) for reading in ("grey", "index"))
+    grey = set(FoundCodes(tallies, "grey").pixels)
+    index = set(FoundCodes(tallies, "index").pixels)
     if asked:
         return "index" if asked <= index and not asked <= grey else "grey"
     return "index" if len(grey) > 2 else "grey"
@@ -197,7 +134,7 @@ def _read_bands(
             f"the masks have {' and '.join(map(str, sizes))} bands but the task has {len(names)} "
             "classes, a band each; write the missing bands or correct `task.class_names`"
         )
-    found = _Found(tallies, "bands")
+    found = FoundCodes(tallies, "bands")
     values = sorted(set(found.pixels) - set(ignored) - {0})
     if len(values) != 1:
         advice = "add 255 to `data.ignore`" if values == [1, 255] else "write 0 and 1"
@@ -211,7 +148,7 @@ def _read_bands(
 
 
 def _read_legend(
-    found: _Found,
+    found: FoundCodes,
     legend: dict[str, tuple[int, ...]],
     ignored: tuple[int, ...],
     config: TaskConfig,
@@ -235,6 +172,7 @@ def _read_legend(
     if kind == "auto":
         kind = "binary" if len(foreground) == 1 else "multiclass"
     rest: int | None = None
+    classes: tuple[tuple[int, ...], ...]
     if kind == "binary":
         if len(foreground) != 1:
             raise DataError(
@@ -272,7 +210,7 @@ def _background_in(names: Sequence[str]) -> str | None:
 
 
 def _read_values(
-    found: _Found, ignored: tuple[int, ...], data: DataConfig, config: TaskConfig
+    found: FoundCodes, ignored: tuple[int, ...], data: DataConfig, config: TaskConfig
 ) -> MaskDecoder:
     """Return the decoder where no legend is given."""
     if data.mask_threshold is not None:
@@ -284,7 +222,7 @@ def _read_values(
             threshold=data.mask_threshold,
         )
     if found.reading == "colour":
-        raise _needs_legend(found, ignored)
+        raise needs_legend(found, ignored)
     values = sorted(set(found.pixels) - set(ignored))
     if data.foreground_value is not None:
         return _read_foreground(found, values, ignored, data.foreground_value, config)
@@ -298,7 +236,7 @@ def _read_values(
     names = config.class_names
     limit = len(names) if names else len(values)
     if config.kind == "binary" or limit < 2 or values[-1] >= limit or limit > MAX_CLASSES:
-        raise _unclear(found, values, config)
+        raise unclear(found, values, config)
     names = names or tuple(f"class_{index}" for index in range(limit))
     task = Task("multiclass", tuple(names), background=config.background or _background_in(names))
     classes = tuple((index,) for index in range(limit))
@@ -332,7 +270,7 @@ def _binary_task(config: TaskConfig) -> Task:
 
 
 def _read_foreground(
-    found: _Found,
+    found: FoundCodes,
     values: Sequence[int],
     ignored: tuple[int, ...],
     foreground: int,
@@ -350,96 +288,6 @@ def _read_foreground(
             f"{found.describe(values)}; if all but {foreground} is background, write "
             f"`--data.legend.foreground {foreground}` (in data.yaml "
             f"`legend: {{foreground: {foreground}}}`) instead, and if greys are smooth edges, add "
-            f"`--data.mask-threshold {_middle(values)}`"
+            f"`--data.mask-threshold {middle(values)}`"
         )
     return MaskDecoder(_binary_task(config), found.reading, (others, (foreground,)), ignored)
-
-
-def _middle(values: Sequence[int]) -> int:
-    return (values[0] + values[-1] + 1) // 2
-
-
-def _needs_legend(found: _Found, ignored: tuple[int, ...]) -> DataError:
-    colours = sorted(set(found.pixels) - set(ignored), key=lambda code: (-found.pixels[code], code))
-    if len(colours) > MAX_CLASSES:
-        return DataError(
-            f"the masks hold {len(colours)} colours, which smooth edges or JPEG make: "
-            f"{found.describe(colours)}; write the masks as PNG without smoothing, or, if they "
-            "mean bright against dark, set `--data.mask-threshold 128`"
-        )
-    lines = "\n".join(
-        f'  {"background" if code == 0 else f"class_{number}"}: "#{code:06X}"'
-        f"  # {found.pixels[code]} pixels in {found.files[code]} files"
-        for number, code in enumerate(colours, start=1)
-    )
-    return DataError(
-        "the masks hold colours and nothing says what they mean; put this into data.yaml beside "
-        'the images, with the true names, and colours that do not count into `ignore: ["#..."]`:\n'
-        f"legend:\n{lines}"
-    )
-
-
-def _unclear(found: _Found, values: Sequence[int], config: TaskConfig) -> DataError:
-    """Return the error for values that are neither two nor 0 to K-1, with the likely setting."""
-    names = config.class_names
-    listed = found.describe(values)
-    rest = [value for value in values if value != 255]
-    if not values:
-        return DataError("every pixel of every mask is ignored; correct `data.ignore`")
-    if len(values) == 1:
-        return DataError(
-            f"the masks hold one value only: {listed}; set `data.foreground_value` or "
-            "`data.legend`, or check the masks"
-        )
-    is_row = rest == list(range(len(rest))) or (names and rest and rest[-1] < len(names))
-    if 2 <= len(rest) <= MAX_CLASSES and is_row and rest != list(values):
-        advice = (
-            "if 255 marks pixels that do not count, write `--data.ignore 255` (in data.yaml "
-            "`ignore: [255]`), else name it in `data.legend`"
-        )
-    elif len(values) == 2:
-        advice = (
-            f"write `--data.foreground-value {values[1]}` (in data.yaml `foreground_value: "
-            f"{values[1]}`) or {values[0]}, whichever is the wanted class"
-        )
-    elif _is_smooth(found, values):
-        cut = _middle(values)
-        advice = (
-            f"they look like smooth edges between {values[0]} and {values[-1]}: write "
-            f"`--data.mask-threshold {cut}` (in data.yaml `mask_threshold: {cut}`)"
-        )
-    elif names:
-        wrong = [value for value in values if value >= len(names)]
-        advice = (
-            f"{len(names)} classes are named, 0 to {len(names) - 1}, so {wrong[:_NUM_LISTED]} have "
-            "no name: add names, or list them in `data.ignore`"
-            if wrong
-            else "a binary task has two values: set `task.kind: multiclass`"
-        )
-    elif len(values) > MAX_CLASSES:
-        advice = (
-            "they look like instance numbers: write `--data.mask-threshold 1` (in data.yaml "
-            "`mask_threshold: 1`) to make every instance foreground"
-        )
-    elif config.kind == "binary" or rest == list(range(len(rest))):
-        advice = "a binary task has two values: set `task.kind: multiclass`, or `data.legend`"
-    else:
-        missing = sorted(set(range(values[-1])) - set(values))
-        advice = (
-            f"classes are numbered from 0 and {missing[:_NUM_LISTED]} are missing: name all classes"
-            " by `task.class_names`, or write `data.legend` with a value for each class"
-        )
-    return DataError(f"the masks hold the values {listed}; {advice}")
-
-
-def _is_smooth(found: _Found, values: Sequence[int]) -> bool:
-    """Whether nearly all pixels lie at both ends of a range of greys, as smooth edges have it."""
-    low, high = values[0], values[-1]
-    if high > 255 or high - low < 64:
-        return False
-    margin = (high - low) / 8
-    ends = sum(
-        found.pixels[value] for value in values if value - low < margin or high - value < margin
-    )
-    share = ends / sum(found.pixels[value] for value in values)
-    return share >= _EXTREME_SHARE or (found.is_jpeg and share >= 0.5)

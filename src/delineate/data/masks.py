@@ -15,7 +15,8 @@ from delineate.data.mask_decoder import (
     pack_colours,
     read_codes,
 )
-from delineate.data.mask_meaning import Tally, find_meaning
+from delineate.data.mask_meaning import find_meaning
+from delineate.data.mask_tally import Tally
 from delineate.errors import DataError
 from delineate.progress import track
 from delineate.rasters import read_raster, read_size
@@ -42,7 +43,7 @@ def inspect_masks(
     for sample in track(inventory.samples, "checking masks"):
         tallies += _inspect_sample(sample, inventory.root, task, problems)
     messages = [
-        f"{len(found)} {what}: {'; '.join(found[:_NUM_EXAMPLES])}"
+        f"{what} ({len(found)}): {'; '.join(found[:_NUM_EXAMPLES])}"
         + ("; ..." if len(found) > _NUM_EXAMPLES else "")
         for what, found in problems.items()
     ]

@@ -27,60 +27,20 @@ SPLIT_WORDS: dict[str, Split] = {
 }
 """What splits are called in the names of folders and in CSV files."""
 
-_IMAGE_WORDS = frozenset(
-    [
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "picture",
-        "pictures",
-        "photo",
-        "photos",
-        "input",
-        "inputs",
-        "rgb",
-        "jpegimages",
-        "frames",
-    ]
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_IMAGE_WORDS = _words(
+    "image images img imgs picture pictures photo photos input inputs rgb jpegimages frames"
 )
-_MASK_WORDS = frozenset(
-    [
-        "mask",
-        "masks",
-        "label",
-        "labels",
-        "lbl",
-        "lbls",
-        "annotation",
-        "annotations",
-        "annot",
-        "annots",
-        "ann",
-        "anns",
-        "anno",
-        "annos",
-        "gt",
-        "gts",
-        "groundtruth",
-        "truth",
-        "seg",
-        "segs",
-        "segmentation",
-        "segmentations",
-        "segmentationclass",
-        "target",
-        "targets",
-        "manual",
-        "trimap",
-        "trimaps",
-        "matte",
-        "mattes",
-    ]
+_MASK_WORDS = _words(
+    "mask masks label labels lbl lbls annotation annotations annot annots ann anns anno annos gt "
+    "gts groundtruth truth seg segs segmentation segmentations segmentationclass target targets "
+    "manual trimap trimaps matte mattes"
 )
-_FILLERS = frozenset(
-    ["dir", "folder", "set", "data", "1st", "2nd", "3rd", "png", "jpg", "tif", "ground"]
-)
+_FILLERS = _words("dir folder set data 1st 2nd 3rd png jpg tif ground")
 
 _MASK_AFFIX = (
     r"(?:masks?|labels?|lbl|gt|ground[_\- ]?truth|seg|segmentation|annot|annotation|anno|ann|"
@@ -246,11 +206,8 @@ def _is_jpeg(entry: Entry) -> bool:
 
 def _image_keys(stem: str) -> list[str]:
     """Return the names that a mask of this image may carry, best first."""
-    keys = [stem]
-    for pattern in (_IMAGE_SUFFIX, _IMAGE_PREFIX):
-        if found := pattern.match(stem):
-            keys.append(found[1])
-    return keys
+    stripped = [pattern.match(stem) for pattern in (_IMAGE_SUFFIX, _IMAGE_PREFIX)]
+    return [stem, *(found[1] for found in stripped if found)]
 
 
 def _mask_bases(stem: str, mask_suffix: str | None) -> list[tuple[str, str]]:
@@ -338,6 +295,18 @@ def _settle(
         pairs.append(Pair(image, masks))
     blocked = {image for image, _ in ambiguous}
     problems = []
+    claims: dict[Entry, list[str]] = defaultdict(list)
+    for pair in pairs:
+        for mask in pair.masks:
+            claims[mask].append(str(pair.image.path))
+    shared = [
+        f"{mask.path} of {', '.join(images)}" for mask, images in claims.items() if images[1:]
+    ]
+    if shared:
+        problems.append(
+            f"{count(shared, 'mask')} that several images match ({sample(shared)}); rename the "
+            "images, or leave the surplus ones out by `exclude`"
+        )
     if ambiguous:
         problems.append(_describe_ambiguous(ambiguous))
     if orphans:

@@ -35,13 +35,8 @@ def assign_splits(
     """
     if abs(sum(shares) - 1.0) > 0.005:
         raise UsageError(f"the shares of `data.split` should add up to 1, got {shares}")
-    named: set[Split] = {split for split in fixed if split is not None}
-    drawn: list[Split] = [
-        split
-        for split, share in (("val", shares[1]), ("test", shares[2]))
-        if share > 0 and split not in named
-    ]
-    share_of = dict(zip(("train", "val", "test"), shares, strict=True))
+    share_of: dict[Split, float] = {"val": shares[1], "test": shares[2]}
+    drawn = [split for split, share in share_of.items() if share > 0 and split not in fixed]
     pool = sorted(
         {group for group, split in zip(groups, fixed, strict=True) if split in (None, "train")},
         key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest(),
@@ -49,14 +44,13 @@ def assign_splits(
     total = shares[0] + sum(share_of[split] for split in drawn)
     split_of: dict[str, Split] = dict.fromkeys(pool, "train")
     start = 0
-    for split in drawn:
-        wanted = max(1, int(len(pool) * share_of[split] / total + 0.5))
-        stop = min(start + wanted, max(start, len(pool) - 1))
-        if split == "val" and "test" in drawn:
-            stop = min(stop, max(start + 1, len(pool) - 2), max(start, len(pool) - 1))
-        split_of |= dict.fromkeys(pool[start:stop], split)
-        start = stop
+    for number, split in enumerate(drawn, start=1):
+        available = len(pool) - start - 1  # one group is left for training
+        wanted = int(len(pool) * share_of[split] / total + 0.5)
+        taken = max(min(wanted, available - (len(drawn) - number)), min(1, available), 0)
+        split_of |= dict.fromkeys(pool[start : start + taken], split)
+        start += taken
     return [
-        split if split in ("val", "test") else split_of[group]
+        split_of[group] if split is None or split == "train" else split
         for group, split in zip(groups, fixed, strict=True)
     ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from delineate.errors import DataError, PartialResultError, ShapeError, UsageError
 from delineate.model_file import SegmentationModel, read_model_info
-from delineate.pictures import overlay, to_rgb
+from delineate.pictures import class_colours, overlay, to_rgb
 from delineate.prediction.outputs import Job, plan_outputs
 from delineate.prediction.predictor import Predictor, load_predictor
 from delineate.progress import progress_bar
@@ -153,7 +153,8 @@ def _predict_one(predictor: Predictor, job: Job) -> tuple[list[Path], int]:
         path = job.path(product, needs_tiff=raster.geo is not None or valid is not None)
         geo = None if path.suffix.lower() == ".png" else raster.geo
         if product == "mask":
-            write_mask(path, mask, task=predictor.task, geo=geo)
+            colours = class_colours(predictor.task.num_classes)
+            write_mask(path, mask, task=predictor.task, geo=geo, colours=colours)
         elif product == "prob":
             write_probs(path, probs, geo=geo, class_names=predictor.task.class_names)
         else:
