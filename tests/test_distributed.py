@@ -30,7 +30,7 @@ def test_cpu_precision_is_what_the_hardware_has(monkeypatch, has_bfloat16):
     with pytest.raises(UsageError, match="does not compute in float16"):
         amp_dtype(CPU, "float16")
     if not has_bfloat16:
-        with pytest.raises(UsageError, match="set training.amp to auto or off"):
+        with pytest.raises(UsageError, match=r"set training\.amp to auto or off"):
             amp_dtype(CPU, "bfloat16")
 
 
