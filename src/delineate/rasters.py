@@ -201,10 +201,12 @@ def _orientation(picture: ImageFile.ImageFile) -> int:
     """Return 1 to 8 from what stands before the pixels; unreadable EXIF counts as upright."""
     if "exif" not in picture.info and picture.format == "PNG":
         return 1
-    try:
-        value = picture.getexif().get(_ORIENTATION_TAG, 1)
-    except _DECODING_ERRORS:
-        return 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            value = picture.getexif().get(_ORIENTATION_TAG, 1)
+        except _DECODING_ERRORS:
+            return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
@@ -247,19 +249,16 @@ def _decode_deep_png(picture: ImageFile.ImageFile, path: Path) -> NDArray[np.uin
     """
     raw_mode = str(picture.tile[0].args)
     if picture.mode.startswith("I"):
-        picture.load()
         return np.asarray(picture).astype(np.uint16)[..., None]
     if raw_mode not in ("RGB;16B", "RGBA;16B"):
         raise UnreadableFileError(
             f"{path} is a 16-bit PNG of grey with alpha, which is not read; convert it to TIFF "
             "or take its alpha channel off"
         )
-    picture.load()
     upper = np.asarray(picture).astype(np.uint16) << 8
     with path.open("rb") as file:
         again = type(picture)(file, path.name)
         again.tile = [tile._replace(args=raw_mode.replace("16B", "16L")) for tile in again.tile]
-        again.load()
         pixels: NDArray[np.uint16] = upper | np.asarray(again)
     return pixels
 
@@ -325,11 +324,10 @@ def _tiff_orientation(dataset: Any, path: Path) -> int:
 
 
 def _geo_reference(dataset: Any) -> GeoReference | None:
-    transform = tuple(float(value) for value in dataset.transform[:6])
-    if dataset.crs is None and transform == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0):
+    a, b, c, d, e, f = map(float, dataset.transform[:6])
+    if dataset.crs is None and (a, b, c, d, e, f) == (1, 0, 0, 0, 1, 0):
         return None
     crs = None if dataset.crs is None else str(dataset.crs.to_wkt())
-    a, b, c, d, e, f = transform
     return GeoReference(crs, (a, b, c, d, e, f))
 
 
@@ -426,10 +424,9 @@ def write_image(path: Path, rgb: NDArray[np.uint8], geo: GeoReference | None = N
         UsageError: If `path` ends in neither .png, .tif nor .tiff.
     """
     if path.suffix.lower() in TIFF_SUFFIXES:
-        bands = rgb[None] if rgb.ndim == 2 else np.moveaxis(rgb, -1, 0)
-        _write_tiff(path, bands, geo=geo)
-        return
-    _write_png(path, rgb, geo)
+        _write_tiff(path, np.moveaxis(np.atleast_3d(rgb), -1, 0), geo=geo)
+    else:
+        _write_png(path, rgb, geo)
 
 
 def write_probs(

@@ -105,6 +105,8 @@ class ImageCache(Sequence[DecodedSample]):
         num_values = 2 if self.task.kind == "binary" else self.task.num_classes
         self.class_counts = np.zeros(num_values, dtype=np.int64)
         """Pixels of each class (binary: background, foreground; multilabel: positives)."""
+        self.side_counts = np.zeros((4, num_values), dtype=np.int64)
+        """The same in the top, bottom, left and right half of the images."""
         self.num_valid_pixels = 0
         """Pixels that count, over all images."""
         self._decoder = decoder
@@ -163,13 +165,28 @@ class ImageCache(Sequence[DecodedSample]):
             self._kept[index] = image
 
     def _count(self, target: NDArray[np.uint8]) -> None:
+        height, width = target.shape[-2:]
+        top, bottom, left, right = (
+            self._count_classes(half)
+            for half in (
+                target[..., : height // 2, :],
+                target[..., height - height // 2 :, :],
+                target[..., : width // 2],
+                target[..., width - width // 2 :],
+            )
+        )
+        self.side_counts += np.stack([top, bottom, left, right])
+        middle = target[..., height // 2 : height - height // 2, :]
+        self.class_counts += top + bottom + self._count_classes(middle)
+        labelled = target != self.task.ignore_index
+        self.num_valid_pixels += int(
+            labelled.any(axis=0).sum() if target.ndim == 3 else labelled.sum()
+        )
+
+    def _count_classes(self, target: NDArray[np.uint8]) -> NDArray[np.int64]:
         if self.task.kind == "multilabel":
-            self.class_counts += (target == 1).sum(axis=(1, 2))
-            self.num_valid_pixels += int((target != self.task.ignore_index).any(axis=0).sum())
-            return
-        counts = np.bincount(target.ravel(), minlength=256)
-        self.class_counts += counts[: self.class_counts.size]
-        self.num_valid_pixels += int(counts.sum() - counts[self.task.ignore_index])
+            return np.asarray((target == 1).sum(axis=(1, 2)), dtype=np.int64)
+        return np.bincount(target.ravel(), minlength=256)[: self.class_counts.size]
 
 
 def _describe(pixels: NDArray[Any]) -> str:
