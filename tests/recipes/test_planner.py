@@ -7,8 +7,27 @@ from delineate.task import Task
 TASK = Task("multiclass", ("a", "b", "c"))
 
 
-def make_facts(sizes=((512, 600),), counts=(500, 300, 200)):
-    return measure_facts(TASK, in_channels=3, sizes=list(sizes), class_counts=list(counts))
+EVEN_SIDES = ((5, 3, 2),) * 4
+UPRIGHT_SIDES = ((9, 1, 0), (1, 4, 5), (5, 3, 2), (5, 2, 3))
+
+
+def make_facts(sizes=((512, 600),), counts=(500, 300, 200), sides=EVEN_SIDES):
+    return measure_facts(
+        TASK, in_channels=3, sizes=list(sizes), class_counts=list(counts), side_counts=sides
+    )
+
+
+def test_scenes_with_an_up_are_not_turned():
+    facts = make_facts(sides=UPRIGHT_SIDES)
+    assert facts.top_bottom_difference == pytest.approx(0.8)
+    assert facts.left_right_difference == pytest.approx(0.1)
+    spatial = {d.name: d.settings for d in plan(facts)}["upright scenes"]["augmentation"]["spatial"]
+    assert spatial == {"flip_vertical": 0.0, "quarter_turns": False}
+
+
+def test_scenes_that_differ_to_all_sides_have_no_up():
+    facts = make_facts(sides=((9, 1, 0), (1, 4, 5), (9, 1, 0), (1, 4, 5)))
+    assert "upright scenes" not in {decision.name for decision in plan(facts)}
 
 
 def test_facts_are_medians_and_shares():
@@ -38,9 +57,10 @@ def test_every_plan_is_valid_and_gives_reasons(sizes, counts):
 
 def test_each_rule_applies_somewhere_and_not_everywhere():
     cases = [
-        make_facts(sizes=[size], counts=counts)
+        make_facts(sizes=[size], counts=counts, sides=sides)
         for size in ((64, 64), (999, 960))
         for counts in ((1, 1, 1), (100000, 10, 0))
+        for sides in (EVEN_SIDES, UPRIGHT_SIDES)
     ]
     for rule in RULES:
         assert {rule.applies(facts) for facts in cases} == {True, False}, rule.name

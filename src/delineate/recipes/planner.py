@@ -15,6 +15,8 @@ PATCH_MULTIPLE = 32
 LARGEST_PATCH = 256
 IMBALANCE = 10.0
 """Pixels of the most frequent class per pixel of the rarest, from which classes are weighted."""
+UPRIGHT = 0.25
+"""Difference in classes between top and bottom halves, from which scenes have an up."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class Facts:
     median_width: int
     class_shares: tuple[float, ...]
     """Share of the valid pixels of each class; binary: background and foreground."""
+    top_bottom_difference: float = 0.0
+    """Share of the top half's pixels whose class would have to change to match the bottom half."""
+    left_right_difference: float = 0.0
+    """The same of the left and the right half."""
 
     @property
     def imbalance(self) -> float:
@@ -62,6 +68,21 @@ RULES: tuple[Rule, ...] = (
         reason="images of {median_height} x {median_width} pixels hold no larger patch",
     ),
     Rule(
+        name="upright scenes",
+        applies=lambda facts: (
+            facts.top_bottom_difference >= UPRIGHT
+            and facts.top_bottom_difference >= 2 * facts.left_right_difference
+        ),
+        settings=lambda facts: {
+            "augmentation": {"spatial": {"flip_vertical": 0.0, "quarter_turns": False}}
+        },
+        reason=(
+            "top and bottom halves differ in {top_bottom_difference:.0%} of their classes, left "
+            "and right in {left_right_difference:.0%}: the scenes have an up, which turning and "
+            "upside-down flips would hide"
+        ),
+    ),
+    Rule(
         name="class weights",
         applies=lambda facts: facts.task_kind == "multiclass" and facts.imbalance >= IMBALANCE,
         settings=lambda facts: {"training": {"class_weights": "balanced"}},
@@ -80,7 +101,12 @@ class Decision:
 
 
 def measure_facts(
-    task: Task, *, in_channels: int, sizes: Sequence[tuple[int, int]], class_counts: Sequence[int]
+    task: Task,
+    *,
+    in_channels: int,
+    sizes: Sequence[tuple[int, int]],
+    class_counts: Sequence[int],
+    side_counts: Sequence[Sequence[int]] = ((0,), (0,), (0,), (0,)),
 ) -> Facts:
     """Return the facts that the rules look at.
 
@@ -89,8 +115,10 @@ def measure_facts(
         in_channels: Channels of the network's input.
         sizes: (height, width) of each training image.
         class_counts: Valid training pixels of each class; binary: background and foreground.
+        side_counts: The same in the top, bottom, left and right half of the images.
     """
     total = max(1, sum(class_counts))
+    top, bottom, left, right = side_counts
     return Facts(
         task_kind=task.kind,
         num_classes=task.num_classes,
@@ -99,7 +127,16 @@ def measure_facts(
         median_height=int(median(height for height, _ in sizes)),
         median_width=int(median(width for _, width in sizes)),
         class_shares=tuple(count / total for count in class_counts),
+        top_bottom_difference=_difference(top, bottom),
+        left_right_difference=_difference(left, right),
     )
+
+
+def _difference(first: Sequence[int], second: Sequence[int]) -> float:
+    """Return the total variation distance of two class distributions, in [0, 1]."""
+    totals = max(1, sum(first)), max(1, sum(second))
+    pairs = zip(first, second, strict=True)
+    return sum(abs(a / totals[0] - b / totals[1]) for a, b in pairs) / 2
 
 
 def plan(facts: Facts, rules: Sequence[Rule] = RULES) -> list[Decision]:

@@ -119,6 +119,7 @@ def prepare(
         in_channels=preprocessing.in_channels,
         sizes=images.sizes,
         class_counts=[int(pixels) for pixels in images.class_counts],
+        side_counts=[[int(pixels) for pixels in side] for side in images.side_counts],
     )
     decisions = plan(facts)
     settings = build_settings(
