@@ -370,13 +370,13 @@ class TrainingConfig(Config):
     """Steps between validations; None shows as many pixels as the training split has."""
     patch_size: Size = (256, 256)
     """Height and width of a training patch, in pixels."""
-    batch_size: PositiveInt = 8
+    batch_size: PositiveInt = 4
     """Patches in a batch."""
     accumulation: PositiveInt = 1
     """Batches whose gradients are summed before a step."""
     foreground_odds: Fraction = 0.33
     """Share of the patches that are centred on a foreground pixel, classes drawn evenly."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     """Peak learning rate of AdamW."""
     weight_decay: NonNegativeFloat = 1e-4
     """Decoupled weight decay of AdamW; biases and norms are spared."""

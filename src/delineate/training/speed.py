@@ -28,6 +28,8 @@ FINISHING_SECONDS = 6.0
 """What is kept free for pictures and report: a share of the time, at most these seconds."""
 MEASURING_SHARE = 0.04
 """Share of the time in which steps are measured; validation gets a quarter as much."""
+MEASURING_SECONDS = 6.0
+"""Time for measuring steps where the share is less, at most a tenth of the time."""
 MEASURED_STEPS = 16
 
 
@@ -53,7 +55,8 @@ def fix_length(prep: Preparation, parts: Parts, started: float) -> tuple[Length,
             pixels_per_step=height * width * settings.batch_size * settings.accumulation,
         )
         return length, None
-    step_seconds = _measure_step(prep, parts, MEASURING_SHARE * settings.time)
+    budget = max(MEASURING_SHARE * settings.time, min(MEASURING_SECONDS, settings.time / 10))
+    step_seconds = _measure_step(prep, parts, budget)
     validation_seconds = parts.validator.estimate_seconds(MEASURING_SHARE / 4 * settings.time)
     end = started + settings.time - min(FINISHING_SHARE * settings.time, FINISHING_SECONDS)
     length = length_of_time(
