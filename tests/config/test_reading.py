@@ -144,3 +144,9 @@ def test_layers_are_left_as_they_were() -> None:
     below: dict[str, Any] = {"augmentation": {"spatial": {"warp": 1}}, "loss": {"smooth": 2}}
     merge_settings(below, {"augmentation": {"spatial": {"warp": 0}}, "loss": {"smooth": 0}})
     assert below == {"augmentation": {"spatial": {"warp": 1}}, "loss": {"smooth": 2}}
+
+
+def test_bins_are_a_power_of_two():
+    with pytest.raises(ConfigError, match=r"num_bins.*power of two.*1000"):
+        build_settings({"evaluation": {"num_bins": 1000}})
+    assert build_settings({"evaluation": {"num_bins": 1024}}).evaluation.num_bins == 1024

@@ -18,6 +18,7 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
+    field_validator,
 )
 
 from delineate.errors import ConfigError
@@ -412,8 +413,15 @@ class PostprocessingConfig(Config):
 class EvaluationConfig(Config):
     """How a model is judged."""
 
-    num_bins: Annotated[int, Field(ge=16)] = 4096
-    """Bins of the probability histograms behind the curves and the threshold."""
+    num_bins: Annotated[int, Field(ge=16, le=2**16)] = 4096
+    """Bins of the probability histograms behind curves and threshold, a power of two."""
+
+    @field_validator("num_bins")
+    @classmethod
+    def _check_power_of_two(cls, num_bins: int) -> int:
+        if num_bins & (num_bins - 1):
+            raise ValueError(f"must be a power of two, so that bin edges are exact, got {num_bins}")
+        return num_bins
 
 
 class PredictionConfig(Config):
