@@ -74,7 +74,7 @@ RULES: tuple[Rule, ...] = (
         applies=lambda facts: facts.patch_side >= FOLDED_SIDE,
         settings=lambda facts: {"model": {"stem_stride": 2}},
         reason=(
-            "blocks of 2 x 2 pixels become channels, which makes about three times as many steps "
+            "blocks of 2 x 2 pixels become channels, which makes about four times as many steps "
             "in the same time; patches of {patch_side} pixels have the room"
         ),
     ),

@@ -99,6 +99,7 @@ class History:
 def draw_curves(records: Sequence[EpochRecord], path: Path) -> None:
     """Draw loss, scores and learning rate over the epochs, the best epoch marked."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     epochs = [record.epoch for record in records]
     figure = Figure(figsize=(12, 3.6), layout="constrained")
@@ -114,6 +115,7 @@ def draw_curves(records: Sequence[EpochRecord], path: Path) -> None:
     for axes, title in zip((loss, scores, rate), titles, strict=True):
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     loss.legend(frameon=False)
     scores.legend(frameon=False)
