@@ -8,8 +8,10 @@ and the settings about the data (legend, polarity, groups, ...) are written the 
 theirs: crops, augmentation, network, loss, optimiser, schedule.
 
 An opponent gets as many steps as its *fastest* measured step fits into the time, and its
-validation is not counted: other load on the machine cannot hurt it. After training, thresholds 0.5
-and the one that maximises Dice on the validation split are scored once on the test split.
+validation is not counted: other load on the machine cannot hurt it. `--minutes 0` measures and
+stops; `--steps` trains so many, for a machine that is busy with other things. After training,
+thresholds 0.5 and the one that maximises Dice on the validation split are scored once on the test
+split.
 """
 
 from __future__ import annotations
@@ -257,12 +259,25 @@ def pooled_dice(counts: ConfusionCounts) -> float:
     return counts.scores()["dice"] or 0.0
 
 
+def fastest_step(step, loader: DataLoader, model: nn.Module) -> float:
+    """Seconds of the fastest of a loader's steps; the model comes back as it was."""
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    seconds = []
+    for images, targets in loader:
+        start = time.perf_counter()
+        step(images, targets)
+        seconds.append(time.perf_counter() - start)
+    model.load_state_dict(state)
+    return min(seconds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--opponent", choices=["guide", "resnet18"], required=True)
     parser.add_argument("--width", type=int, default=16, help="width of the guide's ResUNet")
     parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--steps", type=int, help="train so many steps instead of measuring")
     parser.add_argument("--seed", type=int, default=0)
     args, flags = parser.parse_known_args()
 
@@ -303,15 +318,14 @@ def main() -> None:
         crops = Crops(train, num_items=num_items, turns=args.opponent == "resnet18")
         return DataLoader(crops, batch_size=batch, num_workers=1, prefetch_factor=4)
 
-    seconds = []
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    for images, targets in loader(batch * 12):
-        start = time.perf_counter()
-        step(images, targets)
-        seconds.append(time.perf_counter() - start)
-    model.load_state_dict(state)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
-    num_steps = int(args.minutes * 60 / min(seconds))
+    num_steps, seconds = args.steps, None
+    if num_steps is None:
+        seconds = fastest_step(step, loader(batch * 12), model)
+        num_steps = int(args.minutes * 60 / seconds)
+        print(f"{seconds:.4f} s a step, {num_steps} steps", flush=True)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
+    if num_steps == 0:
+        return
 
     warmup = 0 if args.opponent == "guide" else max(1, num_steps // 20)
     best, best_state, check_every = -1.0, None, max(1, num_steps // 10)
@@ -339,7 +353,7 @@ def main() -> None:
         "data": args.data.name,
         "opponent": args.opponent + (f"-w{args.width}" if args.opponent == "guide" else ""),
         "num_steps": num_steps,
-        "seconds_per_step": round(min(seconds), 4),
+        "seconds_per_step": seconds and round(seconds, 4),
         "validation_dice": round(best, 4),
         "threshold": tuned,
         "test_dice_at_half": round(pooled_dice(score(model, test, task, 0.5)[0]), 4),
