@@ -13,18 +13,22 @@ from sklearn.metrics import (
 
 from delineate.errors import ShapeError, UsageError
 from delineate.metrics.confusion import ConfusionCounts
-from delineate.metrics.curves import ProbabilityHistogram
+from delineate.metrics.curves import Layout, ProbabilityHistogram, bin_edges
 from delineate.task import Task
 
 BINARY = Task("binary", ("cell",))
 
 
-def draw(seed: int, num_bins: int) -> tuple[np.ndarray, np.ndarray]:
+LAYOUTS: tuple[Layout, ...] = ("even", "logit")
+
+
+def draw(seed: int, num_bins: int, layout: Layout = "even") -> tuple[np.ndarray, np.ndarray]:
     """Probabilities that sit on and around bin edges, at 0 and at 1; correlated labels."""
     rng = np.random.default_rng(seed)
     probs = rng.random((1, 20, 30), dtype=np.float32)
     kind = rng.integers(0, 6, probs.shape)
-    edges = (rng.integers(0, num_bins + 1, probs.shape) / num_bins).astype(np.float32)
+    levels = bin_edges(num_bins, layout).astype(np.float32)
+    edges = levels[rng.integers(0, num_bins + 1, probs.shape)]
     probs = np.select(
         [kind == 0, kind == 1, kind == 2, kind == 3],
         [np.float32(0), np.float32(1), edges, np.nextafter(edges, np.float32(0))],
@@ -34,24 +38,32 @@ def draw(seed: int, num_bins: int) -> tuple[np.ndarray, np.ndarray]:
     return probs, target
 
 
-def fill(probs: np.ndarray, target: np.ndarray, num_bins: int) -> ProbabilityHistogram:
-    histogram = ProbabilityHistogram(BINARY, num_bins)
+def fill(
+    probs: np.ndarray, target: np.ndarray, num_bins: int, layout: Layout = "even"
+) -> ProbabilityHistogram:
+    histogram = ProbabilityHistogram(BINARY, num_bins, layout=layout)
     histogram.update(probs, target)
     return histogram
 
 
 @settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 2**32 - 1), num_bins=st.sampled_from([16, 256, 4096]))
-def test_counts_at_the_chosen_threshold_equal_a_direct_count(seed: int, num_bins: int) -> None:
-    probs, target = draw(seed, num_bins)
-    histogram = fill(probs, target, num_bins)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    num_bins=st.sampled_from([32, 256, 4096]),
+    layout=st.sampled_from(LAYOUTS),
+)
+def test_counts_at_the_chosen_threshold_equal_a_direct_count(
+    seed: int, num_bins: int, layout: Layout
+) -> None:
+    probs, target = draw(seed, num_bins, layout)
+    histogram = fill(probs, target, num_bins, layout)
     threshold, dice = histogram.best_threshold(0)
     direct = ConfusionCounts(BINARY)
     direct.update(BINARY.mask(probs, [threshold]), target)
     np.testing.assert_array_equal(histogram.confusion_at([threshold]).matrix, direct.matrix)
     assert histogram.scores_at(0, threshold) == direct.class_scores()[0]
     assert direct.scores()["dice"] == dice
-    other = float(np.random.default_rng(seed).integers(0, num_bins + 1) / num_bins)
+    other = float(np.random.default_rng(seed).choice(histogram.thresholds))
     direct = ConfusionCounts(BINARY)
     direct.update(BINARY.mask(probs, [other]), target)
     np.testing.assert_array_equal(histogram.confusion_at([other]).matrix, direct.matrix)
@@ -167,9 +179,62 @@ def test_impossible_probabilities_are_refused_unless_ignored(bad: float) -> None
     assert fill(probs, np.asarray([[0, 255]], np.uint8), 16).counts.sum() == 1
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("num_bins", [32, 1024, 4096])
+def test_a_bin_is_the_last_edge_that_is_reached(layout: Layout, num_bins: int) -> None:
+    histogram = ProbabilityHistogram(BINARY, num_bins, layout=layout)
+    edges = histogram.thresholds.astype(np.float32)
+    np.testing.assert_array_equal(edges.astype(np.float64), histogram.thresholds)
+    assert (edges[0], edges[num_bins // 2], edges[-1]) == (0, 0.5, 1)
+    tiny = np.float32([0, 1e-45, 1e-30, 2**-17, 2**-24, 1 - 2**-24, 1 - 2**-17])
+    around = [np.nextafter(edges, np.float32(side)) for side in (0, 1)]
+    probs = np.concatenate([edges, *around, tiny, np.random.default_rng(0).random(999)])
+    for dtype in (np.float32, np.float64):
+        values = probs.astype(dtype)
+        expected = np.searchsorted(histogram.thresholds, values, side="right") - 1
+        np.testing.assert_array_equal(histogram.bins_of(values), expected)
+
+
+def test_logit_bins_are_about_even_in_logits_and_symmetric() -> None:
+    edges = bin_edges(4096, "logit")
+    np.testing.assert_array_equal(edges, 1 - edges[::-1])
+    steps = np.diff(np.log(edges[1:-1] / (1 - edges[1:-1])))
+    assert steps.min() > 0.0039
+    assert steps.max() < 0.0105
+    assert np.sum((edges >= 0.0005) & (edges < 0.001)) == 128
+
+
+def test_a_rare_class_keeps_resolution_in_logit_bins() -> None:
+    rng = np.random.default_rng(1)
+    target = (rng.random((300, 300)) < 0.002).astype(np.uint8)
+    probs = np.where(target, 3e-4, 1e-4).astype(np.float32)[None]
+    assert fill(probs, target, 1024).best_threshold(0)[1] == 0.0
+    threshold, dice = fill(probs, target, 1024, "logit").best_threshold(0)
+    assert 1e-4 < threshold <= 3e-4
+    assert dice == 1.0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rebuilding_and_adding_equal_counting_together(layout: Layout) -> None:
+    probs, target = draw(9, 64, layout)
+    whole = fill(probs, target, 64, layout)
+    halves = [fill(probs[:, rows], target[rows], 64, layout) for rows in (slice(8), slice(8, 20))]
+    together = halves[0] + halves[1]
+    np.testing.assert_array_equal(together.counts, whole.counts)
+    again = ProbabilityHistogram(BINARY, 64, layout=layout).rebuild(together.as_dict())
+    np.testing.assert_array_equal(again.counts, whole.counts)
+    assert again.best_threshold(0) == whole.best_threshold(0)
+
+
 def test_refusals() -> None:
     with pytest.raises(UsageError, match="power of two"):
         ProbabilityHistogram(BINARY, 1000)
+    with pytest.raises(UsageError, match="power of two from 32 to 4096"):
+        ProbabilityHistogram(BINARY, 8192, layout="logit")
+    with pytest.raises(UsageError, match="unknown layout of bins 'log'"):
+        ProbabilityHistogram(BINARY, layout="log")  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match="even bins cannot be added to logit"):
+        _ = ProbabilityHistogram(BINARY, 64) + ProbabilityHistogram(BINARY, 64, layout="logit")
     with pytest.raises(ShapeError, match=r"\(2, 4, 4\) do not fit a target \(4, 4\) of 1 classes"):
         fill(np.zeros((2, 4, 4), np.float32), np.zeros((4, 4), np.uint8), 16)
     with pytest.raises(ShapeError, match="histogram counts"):

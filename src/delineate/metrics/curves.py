@@ -1,23 +1,27 @@
 """Precision-recall and ROC curves from streaming histograms of probabilities.
 
-A pixel of probability p falls into bin floor(p * num_bins), and p = 1 into a bin of its own.
-`num_bins` is a power of two, so that the product and the edges k / num_bins are exact in float32:
-the counts above an edge are exactly those of ``probs >= edge``. Curves, areas and thresholds are
-therefore exact to the bin, for any number of pixels, in constant memory.
+Every bin edge is a float32, p = 1 has a bin of its own, and the counts above an edge are exactly
+those of ``probs >= edge``. Curves, areas and thresholds are therefore exact to the bin, for any
+number of pixels, in constant memory. There are two ways to lay the edges:
+
+- ``even``: at k / num_bins, num_bins being a power of two.
+- ``logit``: about even in log(p / (1 - p)). Below one half each halving of p, down to 2**-17, is
+  cut into equal parts; above, the same edges are mirrored, 1 - p. Of 4,096 bins 128 then lie
+  between 0.0005 and 0.001, where the threshold of a rare class may be, and of even bins two.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from delineate.errors import ShapeError, UsageError
+from delineate.errors import ShapeError, UnknownNameError, UsageError
 from delineate.metrics.confusion import ConfusionCounts, Scores, score_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,7 +29,12 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
+Layout = Literal["even", "logit"]
+
 MAX_BINS = 2**16
+_HALVINGS = 16  # of p, from 1/2 down to 2**-17 (7.6e-6), that bins even in logits resolve
+_LOGIT_BINS = (2 * _HALVINGS, 4096)  # with more, 1 - p would need more than float32's 24 bits
+_MANTISSA_BITS = 23
 
 
 @dataclass(frozen=True)
@@ -53,21 +62,47 @@ class RocCurve:
     true_positive_rate: FloatArray
 
 
+def bin_edges(num_bins: int, layout: Layout = "even") -> FloatArray:
+    """Return the edges of the bins, rising from 0 to 1, (num_bins + 1,), each a float32.
+
+    Raises:
+        UsageError: If there is no such layout, or `num_bins` is not a power of two in its range.
+    """
+    if layout not in get_args(Layout):
+        raise UnknownNameError("layout of bins", layout, list(get_args(Layout)))
+    smallest, largest = (2, MAX_BINS) if layout == "even" else _LOGIT_BINS
+    if not smallest <= num_bins <= largest or num_bins & (num_bins - 1):
+        raise UsageError(
+            f"num_bins must be a power of two from {smallest} to {largest}, so that the edges of "
+            f"{layout} bins are exact, got {num_bins}"
+        )
+    if layout == "even":
+        return np.arange(num_bins + 1) / num_bins
+    parts = num_bins // (2 * _HALVINGS)
+    halving, part = np.divmod(np.arange(num_bins // 2), parts)
+    lower = np.ldexp(1 + part / parts, halving - _HALVINGS - 1)
+    lower[0] = 0
+    return np.concatenate([lower, [0.5], (1 - lower)[::-1]])
+
+
 class ProbabilityHistogram:
     """Int64 counts of probabilities, apart for positive and negative pixels of each class.
 
     `counts` is (K, 2, num_bins + 1): negatives, then positives. Classes of a multiclass task are
-    counted one against the rest.
+    counted one against the rest. `thresholds` are the bin edges, (num_bins + 1,); the one in the
+    middle is 0.5.
     """
 
     def __init__(
-        self, task: Task, num_bins: int = 4096, counts: NDArray[Any] | None = None
+        self,
+        task: Task,
+        num_bins: int = 4096,
+        counts: NDArray[Any] | None = None,
+        *,
+        layout: Layout = "even",
     ) -> None:
-        if not 2 <= num_bins <= MAX_BINS or num_bins & (num_bins - 1):
-            raise UsageError(
-                f"num_bins must be a power of two up to {MAX_BINS}, so that bin edges are exact, "
-                f"got {num_bins}"
-            )
+        self.thresholds = bin_edges(num_bins, layout)
+        self.layout: Layout = layout
         shape = (task.num_classes, 2, num_bins + 1)
         if counts is not None and counts.shape != shape:
             raise ShapeError(f"histogram counts of this task are {shape}, got {counts.shape}")
@@ -132,19 +167,42 @@ class ProbabilityHistogram:
                 f"probabilities of class {self.task.class_names[index]!r} must lie in [0, 1], "
                 f"got {probs.min()} to {probs.max()}"
             )
-        if probs.dtype.itemsize < 4:
-            probs = probs.astype(np.float32)
-        bins = (probs * probs.dtype.type(self.num_bins)).astype(np.intp).ravel()
+        bins = self.bins_of(probs).ravel()
         bins += positive.ravel() * np.intp(self.num_bins + 1)
         self.counts[index] += np.bincount(bins, minlength=2 * (self.num_bins + 1)).reshape(2, -1)
 
-    def __add__(self, other: ProbabilityHistogram) -> ProbabilityHistogram:
-        return ProbabilityHistogram(self.task, self.num_bins, self.counts + other.counts)
+    def bins_of(self, probs: NDArray[Any]) -> NDArray[np.intp]:
+        """Return the bin of each probability: the last one whose edge it reaches."""
+        if probs.dtype.itemsize < 4:
+            probs = probs.astype(np.float32)
+        if self.layout == "even":
+            return (probs * probs.dtype.type(self.num_bins)).astype(np.intp)
+        if probs.dtype != np.float32:
+            return np.searchsorted(self.thresholds, probs, side="right") - 1
+        # The edges are the float32 whose mantissa ends in zeros, so a bin is a float's first bits.
+        # The mirrored bins contain their upper end as a value of 1 - p (exact from 1/2 on): one
+        # step of the float below is the bin's last.
+        is_upper = probs >= 0.5
+        folded = np.where(is_upper, np.float32(1) - probs, probs)
+        parts = self.num_bins // (2 * _HALVINGS)
+        shift = np.int32(_MANTISSA_BITS - (parts.bit_length() - 1))
+        first = np.float32(2.0 ** (-_HALVINGS - 1)).view(np.int32) >> shift
+        bins = np.maximum(((folded.view(np.int32) - is_upper) >> shift) - first, 0).astype(np.intp)
+        mirrored = np.where(is_upper, self.num_bins - 1 - bins, bins)
+        return np.asarray(mirrored + (probs == 1), dtype=np.intp)
 
-    @property
-    def thresholds(self) -> FloatArray:
-        """The bin edges, 0 to 1 inclusive, (num_bins + 1,)."""
-        return np.arange(self.num_bins + 1) / self.num_bins
+    def as_dict(self) -> dict[str, NDArray[np.int64]]:
+        """Return the counts by name, ready to be stored or summed over processes."""
+        return {"counts": self.counts}
+
+    def rebuild(self, arrays: Mapping[str, NDArray[Any]]) -> ProbabilityHistogram:
+        """Return a histogram of the same task and bins that holds what `as_dict` returned."""
+        return ProbabilityHistogram(self.task, self.num_bins, arrays["counts"], layout=self.layout)
+
+    def __add__(self, other: ProbabilityHistogram) -> ProbabilityHistogram:
+        if self.layout != other.layout:
+            raise ShapeError(f"{self.layout} bins cannot be added to {other.layout} ones")
+        return self.rebuild({"counts": self.counts + other.counts})
 
     def _reached(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the negatives and positives at or above each edge: (fp, tp)."""
@@ -204,7 +262,7 @@ class ProbabilityHistogram:
         half = self.num_bins / 2
         run = min(runs, key=lambda edges: float(np.abs(edges - half).min()))
         middle = int(run[0] + run[-1] + (run[0] + run[-1] < self.num_bins)) // 2
-        return middle / self.num_bins, float(dice[middle])
+        return float(self.thresholds[middle]), float(dice[middle])
 
     def counts_at(self, index: int, threshold: float) -> tuple[int, int, int, int]:
         """Return (tp, fp, fn, tn) of ``probs >= threshold`` for one class.
@@ -212,7 +270,7 @@ class ProbabilityHistogram:
         Exact where the threshold is a bin edge; any other counts as the next edge above it.
         """
         fp, tp = self._reached(index)
-        edge = int(np.ceil(threshold * self.num_bins))
+        edge = int(np.searchsorted(self.thresholds, threshold))
         hits, alarms = (int(tp[edge]), int(fp[edge])) if edge <= self.num_bins else (0, 0)
         return hits, alarms, int(tp[0]) - hits, int(fp[0]) - alarms
 
