@@ -30,8 +30,8 @@ def list_images(sources: Sequence[Path | str]) -> list[Path]:
     found: dict[Path, None] = {}
     for source in map(Path, sources):
         if source.is_dir():
-            pairs, _ = pair_entries(map(read_entry, _walk(source)))
-            images = sorted(source / pair.image.path for pair in pairs)
+            pairing = pair_entries(map(read_entry, _walk(source)))
+            images = sorted(source / pair.image.path for pair in pairing.pairs)
         elif source.exists():
             images = [source]
         else:

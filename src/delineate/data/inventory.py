@@ -13,17 +13,21 @@ from typing import Literal
 
 from delineate.config import DataConfig
 from delineate.data.discovery import find_entries, list_images, relative_path
+from delineate.data.doctor.findings import Evidence, FaultyDataError, Finding, count, sample
 from delineate.data.listing import Row, locate, read_csv, read_data_file
-from delineate.data.pairing import Split, count, pair_entries, sample
+from delineate.data.pairing import Pairing, Split, pair_entries
+from delineate.data.pairing_findings import describe_bare, describe_pairing
 from delineate.data.splitting import assign_splits
-from delineate.errors import DataError, UsageError
+from delineate.errors import UsageError
 from delineate.files import write_text
 
 __all__ = [
     "Inventory",
+    "Listing",
     "Sample",
     "build_inventory",
     "list_images",
+    "list_samples",
     "read_data_file",
     "save_inventory",
 ]
@@ -55,8 +59,21 @@ class Inventory:
         return tuple(sample for sample in self.samples if split in ("all", sample.split))
 
 
-def build_inventory(data: Path, config: DataConfig, *, require_masks: bool = True) -> Inventory:
-    """Find the images of a data set, their masks, groups and splits.
+@dataclass(frozen=True)
+class Listing:
+    """Everything that a look at names finds in a data set, faults included."""
+
+    root: Path
+    samples: tuple[Sample, ...]
+    """Every image in the order of the names; without masks where none or several fit."""
+    others: tuple[Path, ...]
+    """Masks that belong to no sample."""
+    findings: tuple[Finding, ...]
+    """What is wrong with names, folders, rows and groups."""
+
+
+def list_samples(data: Path, config: DataConfig, *, require_masks: bool = True) -> Listing:
+    """Find the images of a data set, their masks, groups and splits, and what is wrong with them.
 
     Folders such as `images`, `masks`, `train`, `trainannot` or `images/val` tell what they hold;
     see `pair_entries` for how names are matched and `assign_splits` for how splits are drawn.
@@ -70,32 +87,34 @@ def build_inventory(data: Path, config: DataConfig, *, require_masks: bool = Tru
         require_masks: Whether images without a mask are an error.
 
     Raises:
-        DataError: If something does not fit; one message lists all of it.
+        DataError: If a pattern of `config` names nothing, or a CSV file has no column `image`.
         UnreadableFileError: If `data` is missing.
         UsageError: If `groups` is no regular expression or the shares do not add up to 1.
     """
     target = locate(data)
-    problems: list[str] = []
+    findings: list[Finding] = []
+    pairing = Pairing((), {}, ())
     if target.is_dir():
         root = target
-        pairs, problems = pair_entries(find_entries(root, config), config.mask_suffix)
-        rows = [Row(pair, None) for pair in pairs]
+        pairing = pair_entries(find_entries(root, config), config.mask_suffix)
+        rows = [Row(pair, None) for pair in pairing.pairs]
+        findings += describe_pairing(pairing, config.mask_suffix)
     else:
         root = target.parent
-        rows, problems = read_csv(target, config)
+        rows, findings = read_csv(target, config)
     rows.sort(key=lambda row: row.pair.image.path)
-    if not rows and not problems:
-        problems.append(
-            "no image was found; images end in .png, .jpg, .tif, ... and are searched in all "
-            "folders below"
-        )
-    bare = [str(row.pair.image.path) for row in rows if not row.pair.masks]
+    paths = [str(row.pair.image.path) for row in rows]
+    if not rows and not findings:
+        findings.append(_no_images())
+    bare = [
+        str(row.pair.image.path)
+        for row in rows
+        if not row.pair.masks and row.pair.image not in pairing.ambiguous
+    ]
     if require_masks and bare:
-        problems.append(_describe_bare(bare, len(rows)))
+        findings.append(describe_bare(bare, paths))
     groups, more = _read_groups(rows, config.groups)
-    problems += more
-    if problems:
-        raise DataError(f"{data}: " + "; ".join(problems))
+    findings += more
     splits = assign_splits(
         groups, [row.pair.image.split for row in rows], config.split, config.split_seed
     )
@@ -110,7 +129,24 @@ def build_inventory(data: Path, config: DataConfig, *, require_masks: bool = Tru
         )
         for row, split, group, name in zip(rows, splits, groups, names, strict=True)
     )
-    return Inventory(root, samples)
+    loose = {mask for found in pairing.ambiguous.values() for _, mask in found}
+    others = sorted({mask.path for mask in loose.union(pairing.orphans)})
+    return Listing(root, samples, tuple(root / path for path in others), tuple(findings))
+
+
+def build_inventory(data: Path, config: DataConfig, *, require_masks: bool = True) -> Inventory:
+    """Return the samples of a data set without faults; see `list_samples`.
+
+    Raises:
+        FaultyDataError: If something does not fit; one message lists all of it.
+        DataError: If a pattern of `config` names nothing, or a CSV file has no column `image`.
+        UnreadableFileError: If `data` is missing.
+        UsageError: If `groups` is no regular expression or the shares do not add up to 1.
+    """
+    listing = list_samples(data, config, require_masks=require_masks)
+    if listing.findings:
+        raise FaultyDataError(listing.findings, subject=str(data))
+    return Inventory(listing.root, listing.samples)
 
 
 def save_inventory(inventory: Inventory, path: Path) -> None:
@@ -126,22 +162,19 @@ def save_inventory(inventory: Inventory, path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-def _describe_bare(bare: list[str], total: int) -> str:
-    folders = {str(PurePosixPath(path).parent) for path in bare}
-    patterns = sorted(f"{folder}/*" for folder in folders) if len(folders) == 1 else bare[:1]
-    advice = (
-        f"add the masks, or leave the images out by `--data.exclude {patterns[0]!r}` (in data.yaml "
-        f"`exclude: [{patterns[0]!r}]`)"
+def _no_images() -> Finding:
+    return Finding(
+        "no-images",
+        "error",
+        (),
+        "no image was found; images end in .png, .jpg, .tif, ... and are searched in all folders "
+        "below",
+        "there is nothing to learn from",
+        "name the folder that holds the images, or say where they are: `--data.images FOLDER`",
     )
-    if len(bare) == total:
-        advice = (
-            "name masks as their images (or with a suffix such as _mask), in a folder of their own "
-            "(masks, labels, ...), or say where they are: `--data.masks FOLDER`"
-        )
-    return f"{count(bare, 'image')} of {total} without a mask ({sample(bare)}); {advice}"
 
 
-def _read_groups(rows: Sequence[Row], pattern: str | None) -> tuple[list[str], list[str]]:
+def _read_groups(rows: Sequence[Row], pattern: str | None) -> tuple[list[str], list[Finding]]:
     """Return the group of every row, and what is wrong with them."""
     if pattern is None:
         groups = [row.group if row.group is not None else str(row.pair.image.path) for row in rows]
@@ -158,8 +191,15 @@ def _read_groups(rows: Sequence[Row], pattern: str | None) -> tuple[list[str], l
         unmatched = [path for path, match in zip(paths, found, strict=True) if match is None]
         if unmatched:
             return paths, [
-                f"data.groups {pattern!r} does not match {count(unmatched, 'image')} "
-                f"({sample(unmatched)}); widen the pattern"
+                Finding(
+                    "group-pattern",
+                    "error",
+                    tuple(unmatched),
+                    f"data.groups {pattern!r} does not match {count(unmatched, 'image')} "
+                    f"({sample(unmatched)})",
+                    "images without a group may lie in a split apart from those they belong to",
+                    "widen the pattern `data.groups`",
+                )
             ]
         groups = [
             "/".join(part or "" for part in match.groups()) or match[0]
@@ -172,17 +212,25 @@ def _read_groups(rows: Sequence[Row], pattern: str | None) -> tuple[list[str], l
 
 def _check_groups(
     rows: Sequence[Row], groups: Sequence[str], named: Sequence[bool]
-) -> Iterator[str]:
-    """Yield a sentence if a group lies in more than one of the splits that are given."""
+) -> Iterator[Finding]:
+    """Yield the finding of groups that lie in more than one of the splits that are given."""
     splits: dict[str, set[str]] = defaultdict(set)
+    members: dict[str, list[str]] = defaultdict(list)
     for row, group, is_named in zip(rows, groups, named, strict=True):
         if is_named and row.pair.image.split is not None:
             splits[group].add(row.pair.image.split)
+            members[group].append(str(row.pair.image.path))
     torn = sorted(group for group, found in splits.items() if len(found) > 1)
     if torn:
-        yield (
-            f"{count(torn, 'group')} in more than one split ({sample(torn)}); move their images "
-            "into one split, or correct the groups"
+        files = sorted(path for group in torn for path in members[group])
+        yield Finding(
+            "group-in-splits",
+            "error",
+            tuple(files),
+            f"{count(torn, 'group')} in more than one split ({sample(torn)})",
+            "a model knows the patient, scene or tile of a test image already; the score flatters",
+            "move their images into one split, or correct the groups",
+            evidence=tuple(Evidence(path) for path in files),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,8 @@ from typing import Any
 
 from delineate.config import DataConfig, TaskConfig, read_settings
 from delineate.data.discovery import is_excluded
-from delineate.data.pairing import SPLIT_WORDS, Entry, Pair, count, sample
+from delineate.data.doctor.findings import DropFiles, Finding, count, sample
+from delineate.data.pairing import SPLIT_WORDS, Entry, Pair
 from delineate.errors import ConfigError, DataError, UnreadableFileError
 
 DATA_FILES = ("data.yaml", "data.yml")
@@ -80,7 +82,7 @@ def locate(data: Path) -> Path:
     return target
 
 
-def read_csv(path: Path, config: DataConfig) -> tuple[list[Row], list[str]]:
+def read_csv(path: Path, config: DataConfig) -> tuple[list[Row], list[Finding]]:
     """Return the rows of a CSV file, one per image, and what is wrong with them."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -122,9 +124,29 @@ def read_csv(path: Path, config: DataConfig) -> tuple[list[Row], list[str]]:
             rows[image] = replace(
                 former, pair=replace(former.pair, masks=former.pair.masks + masks)
             )
-    if missing:
-        problems.append(
-            f"{count(missing, 'file')} that do not exist ({sample(missing)}); paths are relative "
-            f"to {path.parent}"
+    return list(rows.values()), list(_describe_rows(path, problems, missing))
+
+
+def _describe_rows(
+    path: Path, problems: Sequence[str], missing: Sequence[str]
+) -> Iterator[Finding]:
+    if problems:
+        yield Finding(
+            "table-row",
+            "error",
+            (path.name,),
+            f"{count(problems, 'row')} of {path.name} that cannot be read: {'; '.join(problems)}",
+            "a row that is not understood is an image in the wrong split, or lost",
+            f"correct these rows of {path.name}",
         )
-    return list(rows.values()), problems
+    if missing:
+        yield Finding(
+            "missing-file",
+            "error",
+            tuple(sorted(set(missing))),
+            f"{count(missing, 'file')} that do not exist ({sample(missing)}); paths are relative "
+            f"to {path.parent}",
+            "a path that leads nowhere is a sample that is lost",
+            f"correct the paths in {path.name}, or take their rows out",
+            (DropFiles(tuple(sorted(set(missing)))),),
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -56,9 +56,6 @@ _IMAGE_SUFFIX = re.compile(
 _IMAGE_PREFIX = re.compile(r"^(?:image|img|sat|rgb|raw|photo|input)[_\-. ](.+)$", re.I)
 _FILE_ENDING = re.compile(r"\.(?:png|jpe?g|bmp|gif|webp|tiff?)$", re.I)
 
-NUM_EXAMPLES = 5
-"""How many files a message lists."""
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -85,6 +82,18 @@ class Pair:
 
     image: Entry
     masks: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Which masks belong to which image, and what is left over."""
+
+    pairs: tuple[Pair, ...]
+    """Every image; without a mask where none matches, or several do."""
+    ambiguous: Mapping[Entry, tuple[tuple[str, Entry], ...]]
+    """Images that several masks match: what each mask adds to the image's name, and the mask."""
+    orphans: tuple[Entry, ...]
+    """Masks that no image matches."""
 
 
 def read_entry(path: PurePosixPath) -> Entry:
@@ -145,9 +154,7 @@ def _read_token(token: str) -> tuple[Role | None, Split | None]:
     return None, None
 
 
-def pair_entries(
-    entries: Iterable[Entry], mask_suffix: str | None = None
-) -> tuple[list[Pair], list[str]]:
+def pair_entries(entries: Iterable[Entry], mask_suffix: str | None = None) -> Pairing:
     """Pair images with masks.
 
     Within a scene of a split, a mask belongs to the image whose name is its own without one of the
@@ -158,9 +165,7 @@ def pair_entries(
     its name. Masks whose scene has no image, and images whose scene has no mask, are matched by
     name across scenes if that is unique.
 
-    Returns:
-        A pair for every image, with no mask where none was found; and what is wrong, one sentence
-        each: masks that no image matches, images that several masks match.
+    `describe_pairing` says what is wrong with the outcome.
     """
     groups: dict[tuple[str | None, str], list[Entry]] = defaultdict(list)
     for entry in sorted(entries, key=lambda entry: entry.path):
@@ -175,7 +180,7 @@ def pair_entries(
         matches |= found
         orphans += left
     orphans = _match_across(matches, orphans, mask_suffix)
-    return _settle(matches, orphans, mask_suffix)
+    return _settle(matches, orphans)
 
 
 def _assign_roles(members: list[Entry], mask_suffix: str | None) -> tuple[list[Entry], list[Entry]]:
@@ -280,90 +285,15 @@ def _match_across(
     return left
 
 
-def _settle(
-    matches: dict[Entry, list[tuple[str, Entry]]], orphans: list[Entry], mask_suffix: str | None
-) -> tuple[list[Pair], list[str]]:
+def _settle(matches: dict[Entry, list[tuple[str, Entry]]], orphans: list[Entry]) -> Pairing:
     pairs: list[Pair] = []
-    ambiguous: list[tuple[Entry, list[tuple[str, Entry]]]] = []
+    ambiguous: dict[Entry, tuple[tuple[str, Entry], ...]] = {}
     for image, candidates in matches.items():
         kinds = {affix.removesuffix("*") for affix, _ in candidates}
         is_instances = len(kinds) == 1 and any("*" in affix for affix, _ in candidates)
         masks = tuple(mask for _, mask in candidates)
         if len(masks) > 1 and not is_instances:
-            ambiguous.append((image, candidates))
+            ambiguous[image] = tuple(candidates)
             masks = ()
         pairs.append(Pair(image, masks))
-    blocked = {image for image, _ in ambiguous}
-    problems = []
-    claims: dict[Entry, list[str]] = defaultdict(list)
-    for pair in pairs:
-        for mask in pair.masks:
-            claims[mask].append(str(pair.image.path))
-    shared = [
-        f"{mask.path} of {', '.join(images)}" for mask, images in claims.items() if images[1:]
-    ]
-    if shared:
-        problems.append(
-            f"{count(shared, 'mask')} that several images match ({sample(shared)}); rename the "
-            "images, or leave the surplus ones out by `exclude`"
-        )
-    if ambiguous:
-        problems.append(_describe_ambiguous(ambiguous))
-    if orphans:
-        unmatched = [pair.image for pair in pairs if not pair.masks and pair.image not in blocked]
-        problems.append(_describe_orphans(orphans, unmatched, mask_suffix))
-    return [pair for pair in pairs if pair.image not in blocked], problems
-
-
-def _describe_ambiguous(ambiguous: list[tuple[Entry, list[tuple[str, Entry]]]]) -> str:
-    examples = "; ".join(
-        f"{image.path}: {', '.join(str(mask.path) for _, mask in candidates)}"
-        for image, candidates in ambiguous[:NUM_EXAMPLES]
-    )
-    more = "; ..." if len(ambiguous) > NUM_EXAMPLES else ""
-    affixes = Counter(affix for _, found in ambiguous for affix in {affix for affix, _ in found})
-    names = sorted((affix for affix in affixes), key=lambda affix: (-affixes[affix], affix))
-    folders = sorted({str(mask.path.parent) for _, found in ambiguous for _, mask in found})
-    if len(names) > 1:
-        others = " or ".join(repr(name) for name in names[1:])
-        advice = (
-            f"choose one by `--data.mask-suffix {names[0] or repr('')}` (in data.yaml "
-            f"`mask_suffix: {names[0]!r}`), or {others}"
-        )
-    elif len(folders) > 1:
-        advice = (
-            f"choose one by `--data.masks {folders[0]!r}` (in data.yaml "
-            f"`masks: [{folders[0]!r}]`), or {' or '.join(map(repr, folders[1:]))}"
-        )
-    else:
-        advice = "leave one out by `exclude`, or rename it"
-    return f"{count(ambiguous, 'image')} match several masks ({examples}{more}); {advice}"
-
-
-def _describe_orphans(orphans: list[Entry], unmatched: list[Entry], mask_suffix: str | None) -> str:
-    advice = "name them as their images, or leave them out by `exclude`"
-    stems = {image.stem for image in unmatched}
-    added = Counter(
-        mask.stem[len(stem) :]
-        for mask in orphans
-        for stem in stems
-        if mask.stem.startswith(stem) and len(mask.stem) > len(stem)
-    )
-    if mask_suffix is None and added:
-        [(suffix, number)] = added.most_common(1)
-        if 2 * number >= len(orphans):
-            advice = f"set `--data.mask-suffix {suffix}` (in data.yaml `mask_suffix: {suffix!r}`)"
-    paths = [str(mask.path) for mask in orphans]
-    return f"{count(orphans, 'mask')} without an image ({sample(paths)}); {advice}"
-
-
-def count(things: Iterable[object], noun: str) -> str:
-    """Return `1 image` or `3 images`."""
-    number = len(list(things))
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def sample(names: Iterable[str]) -> str:
-    """Return the first few names, and dots where there are more."""
-    listed = list(names)
-    return ", ".join(listed[:NUM_EXAMPLES]) + (", ..." if len(listed) > NUM_EXAMPLES else "")
+    return Pairing(tuple(pairs), ambiguous, tuple(orphans))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import glob
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from delineate.errors import DataError
 
 Severity = Literal["error", "warning"]
 """An error stops training or makes it learn something wrong; a warning deserves a look."""
@@ -73,6 +77,13 @@ class Reorient:
 
 
 @dataclass(frozen=True)
+class DropOrientation:
+    """Drop the EXIF orientation and leave the pixels as they are stored."""
+
+    file: str
+
+
+@dataclass(frozen=True)
 class ResizeMask:
     """Crop or pad a mask, at its right and lower edge, to the size of its image."""
 
@@ -106,6 +117,7 @@ Remedy: TypeAlias = (
     | BinarizeMask
     | InvertMask
     | Reorient
+    | DropOrientation
     | ResizeMask
     | ConvertImage
     | RemoveSpecks
@@ -145,3 +157,57 @@ class Finding:
         ]
         plain["evidence"] = [asdict(item) for item in self.evidence]
         return plain
+
+
+class FaultyDataError(DataError):
+    """Data with findings that have to be settled first; the message is their sentences."""
+
+    def __init__(
+        self,
+        findings: Sequence[Finding],
+        *,
+        subject: str = "",
+        proposal: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Join the sentences of all findings.
+
+        Args:
+            findings: At least one.
+            subject: The data set; begins the message.
+            proposal: Settings of the section `data` with which the data could be read.
+        """
+        sentences = "\n".join(finding.sentence for finding in findings)
+        super().__init__(f"{subject}: {sentences}" if subject else sentences)
+        self.findings = tuple(findings)
+        self.proposal = proposal
+
+
+NUM_EXAMPLES = 5
+"""How many files a sentence names."""
+
+NUM_EXCLUDED = 30
+"""How many files a line of `exclude` names."""
+
+
+def count(things: Iterable[object], noun: str) -> str:
+    """Return `1 image` or `3 images`."""
+    number = len(list(things))
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def sample(names: Iterable[str]) -> str:
+    """Return the first few names, and dots where there are more."""
+    listed = list(names)
+    return ", ".join(listed[:NUM_EXAMPLES]) + (", ..." if len(listed) > NUM_EXAMPLES else "")
+
+
+def exclude_line(files: Iterable[str]) -> str:
+    """Return how to leave files out: a flag where they are few, and the line of data.yaml."""
+    patterns = [glob.escape(file) for file in sorted(set(files))]
+    listed = ", ".join(repr(pattern) for pattern in patterns[:NUM_EXCLUDED])
+    more = f" and {len(patterns) - NUM_EXCLUDED} more" if len(patterns) > NUM_EXCLUDED else ""
+    line = f"`exclude: [{listed}]`{more}"
+    if len(patterns) <= 2 and not any("," in pattern for pattern in patterns):
+        flags = " ".join(f"--data.exclude {pattern!r}" for pattern in patterns)
+        return f"`{flags}` (in data.yaml {line})"
+    return f"{line} in data.yaml"
