@@ -120,25 +120,64 @@ class Preprocessing:
         """
         return self.for_image(pixels).normalise_raw(convert_channels(pixels, self.in_channels))
 
-    def for_image(self, pixels: Pixels) -> Preprocessing:
+    def for_image(self, pixels: Pixels, valid: NDArray[np.bool_] | None = None) -> Preprocessing:
         """Return the preprocessing of all windows of one image.
 
         With kind "image" its `mean` and `std` are measured here; else it is this object.
 
+        Args:
+            pixels: (H, W, C) of the type and range of the training images.
+            valid: Pixels that count, (H, W); None counts all.
+
         Raises:
             ShapeError: If the channels or the type do not fit.
         """
-        if self.dtype is not None and pixels.dtype != self.dtype:
+        return self.for_windows(pixels.dtype, [(pixels, valid)])
+
+    def for_windows(
+        self,
+        dtype: np.dtype[Any],
+        windows: Iterable[tuple[Pixels, NDArray[np.bool_] | None]],
+    ) -> Preprocessing:
+        """Return the preprocessing of one image that is given in parts.
+
+        Args:
+            dtype: Type of the image's pixels.
+            windows: Pixels (H, W, C) and which of them count, (H, W), that make up the image; read
+                through only where its mean and standard deviation are needed.
+
+        Raises:
+            ShapeError: If the channels or the type do not fit.
+        """
+        if self.dtype is not None and dtype != self.dtype:
             raise ShapeError(
-                f"an image has {pixels.dtype} pixels but the model was trained on {self.dtype}; "
+                f"an image has {dtype} pixels but the model was trained on {self.dtype}; "
                 f"convert the image to {self.dtype} with the values of the training images"
             )
         if self.kind == "dataset":
             return self
         statistics = _Statistics()
-        statistics.update(convert_channels(pixels, self.in_channels))
+        for pixels, valid in windows:
+            converted = convert_channels(pixels, self.in_channels)
+            statistics.update(converted if valid is None else converted[valid][:, None])
         mean, std = statistics.normalisation(self.value_range)
         return replace(self, mean=mean, std=std, kind="dataset")
+
+    def network_input(
+        self, pixels: Pixels, valid: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """Return a window (in_channels, H, W) by the stored mean and std; what is not valid is 0.
+
+        Zero is the mean: pixels without data are the same whatever window they are read in, and do
+        not stand out to the network from their neighbours.
+
+        Raises:
+            ShapeError: If the channels do not fit.
+        """
+        image = self.normalise_raw(convert_channels(pixels, self.in_channels))
+        if valid is not None:
+            image[:, ~valid] = 0
+        return image
 
     def scale(self, pixels: Pixels) -> NDArray[np.float32]:
         """Return pixels (H, W, in_channels) with the value range mapped to 0..1."""

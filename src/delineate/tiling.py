@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Blend = Literal["gaussian", "average"]
+Tiling = Literal["blended", "exact"]
+
+HALOS_PER_TILE = 4
+"""Sides of tiles for exact tiling, in halos, at least: half of a tile is then its own."""
 
 _SIGMAS_PER_TILE = 8.0
 
@@ -97,8 +102,132 @@ def blend_weights(tile_size: tuple[int, int], kind: Blend = "gaussian") -> NDArr
         return np.ones(tile_size, dtype=np.float32)
     if kind != "gaussian":
         raise UnknownNameError("blend", str(kind), list(get_args(Blend)))
-    bells = []
-    for side in tile_size:
-        offsets = np.arange(side) - (side - 1) / 2
-        bells.append(np.exp(-0.5 * (offsets * _SIGMAS_PER_TILE / side) ** 2))
-    return np.multiply.outer(*bells).astype(np.float32)
+    return np.multiply.outer(*(_bell(side) for side in tile_size)).astype(np.float32)
+
+
+def _bell(side: int) -> NDArray[np.float64]:
+    offsets = np.arange(side) - (side - 1) / 2
+    return np.exp(-0.5 * (offsets * _SIGMAS_PER_TILE / side) ** 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """What a tile covers along one axis, and what its result there is worth.
+
+    All positions are pixels of the image; stops are not included.
+    """
+
+    start: int
+    stop: int
+    """The network sees the pixels from `start` to `stop`."""
+    kept_start: int
+    kept_stop: int
+    """Its result goes into these pixels; blended tiles keep all that they see."""
+    own_start: int
+    own_stop: int
+    """Pixels nearer to the middle of this tile than of any other; no pixel is two tiles' own."""
+    shares: NDArray[np.float32] | None = None
+    """Share of this tile in each kept pixel; over all tiles they sum to 1. None: it is all."""
+
+
+@dataclass(frozen=True, eq=False)
+class TilePlan:
+    """The tiles of an image: each span of rows with each span of columns.
+
+    Shares of rows and columns multiply. Only the spans are held, so that the plan of a raster of
+    10^6 x 10^6 pixels is small.
+    """
+
+    tiling: Tiling
+    rows: tuple[Span, ...]
+    cols: tuple[Span, ...]
+
+    @property
+    def num_tiles(self) -> int:
+        """Number of tiles that cover the image once."""
+        return len(self.rows) * len(self.cols)
+
+
+def plan_tiles(
+    height: int,
+    width: int,
+    tile_size: tuple[int, int],
+    tiling: Tiling,
+    *,
+    overlap: float = 0.25,
+    blend: Blend = "gaussian",
+    stride: int = 1,
+    halo: int = 0,
+) -> TilePlan:
+    """Return the tiles that cover an image.
+
+    ``blended`` tiles are those of `tile_windows`, weighted as by `blend_weights`. ``exact`` tiles
+    start at multiples of the stride and give only the pixels that are further than the halo from a
+    cut, so that a local network computes the same as on the whole image; the last tile of an axis
+    is cut so that it ends where the image ends, as the padding there is part of the result.
+
+    Args:
+        height: Rows of the image.
+        width: Columns of the image.
+        tile_size: Height and width of a tile, in pixels.
+        tiling: Which of the two.
+        overlap: Least share of a tile in common with its neighbour; of blended tiles only.
+        blend: How overlapping tiles are weighted; of blended tiles only.
+        stride: The network's stride, in pixels.
+        halo: How far the network sees, in pixels; of exact tiles only.
+
+    Raises:
+        ShapeError: If the image has no pixels.
+        UsageError: If an argument is out of its range, or exact tiles are less than four halos
+            high or wide.
+    """
+    windows = tile_windows(height, width, tile_size, overlap, multiple=stride)
+    if tiling == "exact":
+        if min(tile_size) < max(HALOS_PER_TILE * halo, 2 * stride):
+            raise UsageError(
+                f"exact tiling with a halo of {halo} pixels takes tiles of at least "
+                f"{max(HALOS_PER_TILE * halo, 2 * stride)} pixels a side, not "
+                f"{tile_size[0]}x{tile_size[1]}; choose larger tiles or --tiling blended"
+            )
+        axes = [
+            _exact_spans(length, tile, stride, halo)
+            for length, tile in zip((height, width), tile_size, strict=True)
+        ]
+        return TilePlan("exact", *axes)
+    rows = _blended_spans(sorted({window.row for window in windows}), windows[0].height, blend)
+    cols = _blended_spans(sorted({window.col for window in windows}), windows[0].width, blend)
+    return TilePlan("blended", rows, cols)
+
+
+def _blended_spans(starts: list[int], side: int, blend: Blend) -> tuple[Span, ...]:
+    weights = blend_weights((side, 1), blend)[:, 0].astype(np.float64)
+    totals = np.zeros(starts[-1] + side)
+    for start in starts:
+        totals[start : start + side] += weights
+    # Where one tile hands over to the next: the middle of what they share.
+    cuts = [0, *((left + side + right) // 2 for left, right in pairwise(starts)), len(totals)]
+    return tuple(
+        Span(
+            *(start, start + side, start, start + side),
+            *(cuts[index], cuts[index + 1]),
+            (weights / totals[start : start + side]).astype(np.float32),
+        )
+        for index, start in enumerate(starts)
+    )
+
+
+def _exact_spans(length: int, tile: int, stride: int, halo: int) -> tuple[Span, ...]:
+    tile -= tile % stride
+    if length <= tile:
+        starts = [0]
+    else:
+        # One pixel more than two halos is shared, for the tiles to be compared where they meet.
+        step = tile - 2 * halo - 1
+        step = max(step - step % stride, stride)
+        last = -(-(length - tile) // stride) * stride
+        starts = [*range(0, last, step), last]
+    cuts = [0, *(start + halo for start in starts[1:]), length]
+    return tuple(
+        Span(start, min(start + tile, length), *(first, stop) * 2)
+        for start, (first, stop) in zip(starts, pairwise(cuts), strict=True)
+    )

@@ -133,20 +133,28 @@ def test_out_of_memory_takes_smaller_batches_and_gives_the_same() -> None:
         Predictor(helpless, BINARY, GREY, tile_size=(16, 16)).predict_probs(pixels)
 
 
-def test_missing_pixels_do_not_spoil_their_neighbours() -> None:
+@pytest.mark.parametrize("kind", ["dataset", "image"])
+def test_missing_pixels_are_the_mean_and_do_not_spoil_their_neighbours(kind: Any) -> None:
     pixels = noise(20, 20)
     pixels[3, 4] = np.nan
     pixels[5, 6] = np.inf
     pixels[7, 8] = -9999
     valid = pixels[..., 0] != -9999
     filled = pixels.copy()
-    known = np.isfinite(pixels[..., 0]) & valid
-    filled[~known] = pixels[known].mean(dtype=np.float64)
-    predictor = Predictor(tile_dependent, BINARY, GREY)
-    np.testing.assert_array_equal(
-        predictor.predict_probs(pixels, valid), predictor.predict_probs(filled)
+    is_known = np.isfinite(pixels[..., 0]) & valid
+    known = pixels[is_known].astype(np.float64)
+    filled[~is_known] = 0.5 if kind == "dataset" else known.mean()
+    stored = Preprocessing(1, (0.0, 1.0), (0.5,), (1.0,), kind)
+    fixed = stored
+    if kind == "image":
+        fixed = Preprocessing(1, (0.0, 1.0), (known.mean(),), (known.std(),))
+    np.testing.assert_allclose(
+        Predictor(tile_dependent, BINARY, stored).predict_probs(pixels, valid),
+        Predictor(tile_dependent, BINARY, fixed).predict_probs(filled),
+        atol=1e-6,
     )
     nothing = np.full((4, 4, 1), np.nan, np.float32)
+    predictor = Predictor(tile_dependent, BINARY, stored)
     assert np.isfinite(predictor.predict_probs(nothing)).all()
 
 

@@ -433,6 +433,8 @@ class PredictionConfig(Config):
     """Share of a tile that it has in common with its neighbour."""
     blend: Literal["gaussian", "average"] = "gaussian"
     """How probabilities of overlapping tiles are weighted."""
+    tiling: Literal["auto", "blended", "exact"] = "auto"
+    """Mean of overlapping tiles, or the whole image's result; auto: exact where the model can."""
     batch_size: PositiveInt = 4
     """Tiles in a batch."""
     postprocessing: PostprocessingConfig = PostprocessingConfig()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from delineate.errors import ResourceError, ShapeError, UsageError
-from delineate.tiling import Blend, Window, blend_weights, tile_windows
+from delineate.tiling import HALOS_PER_TILE, Blend, Span, TilePlan, Tiling, plan_tiles
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predictor:
-    """Segments images of any size, tile by tile.
+    """Segments images, tile by tile; image and result are held in memory.
 
     Tiles overlap, and each pixel's probabilities are the weighted mean over the tiles that hold
-    it. An image that fits into one tile is predicted whole. The order of the tiles is fixed, so
-    the same image gives the same result.
+    it (blended) or those of the one tile that sees all that the network would see of the whole
+    image (exact). An image that fits into one tile is predicted whole. The order of the tiles is
+    fixed, so the same image gives the same result.
     """
 
     engine: Engine
@@ -46,23 +48,55 @@ class Predictor:
     """How probabilities of overlapping tiles are weighted."""
     batch_size: int = field(default=4, kw_only=True)
     """Tiles given to the engine at once."""
+    tiling: Tiling = field(default="blended", kw_only=True)
+    """How tiles become one result; exact needs a network that is local."""
     stride: int = field(default=1, kw_only=True)
     """The network's stride in pixels; tiles start at multiples of it where they can."""
+    halo: int | None = field(default=None, kw_only=True)
+    """How far the network sees, in pixels; None where all of a tile bears on each pixel."""
     thresholds: Sequence[float] | None = field(default=None, kw_only=True)
     """One per class, on probabilities; None is 0.5. Multiclass takes the argmax and none."""
     postprocessing: dict[str, int] = field(default_factory=dict, kw_only=True)
     """Keyword arguments of `postprocess_mask`."""
 
+    def plan(self, height: int, width: int) -> TilePlan:
+        """Return the tiles of an image of `height` x `width` pixels.
+
+        Raises:
+            UsageError: If exact tiling is asked for and the network or the tiles do not allow it.
+        """
+        if self.tiling == "exact" and self.halo is None:
+            raise UsageError(
+                "exact tiling takes a network whose layers are local, and this one normalises over "
+                "whole tiles (group or instance norm); give --tiling blended, which reports its "
+                "seam error"
+            )
+        return plan_tiles(
+            height,
+            width,
+            self.tile_size,
+            self.tiling,
+            overlap=self.overlap,
+            blend=self.blend,
+            stride=self.stride,
+            halo=self.halo or 0,
+        )
+
     def predict_probs(
-        self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None = None
+        self,
+        pixels: NDArray[Any],
+        valid: NDArray[np.bool_] | None = None,
+        *,
+        on_tiles: Callable[[int], None] | None = None,
     ) -> NDArray[np.float32]:
         """Return the probabilities of one image.
 
         Args:
             pixels: The image as read, (H, W, C).
             valid: Pixels that hold a measurement, (H, W); None counts all. The others, and pixels
-                that are not finite, are replaced by the mean of the rest before the network sees
-                them, so that they do not spoil their neighbours.
+                that are not finite, are the mean to the network, so that they do not spoil their
+                neighbours.
+            on_tiles: Called with the number of tiles done since the last call.
 
         Returns:
             (num_classes, H, W) float32 in [0, 1].
@@ -74,12 +108,17 @@ class Predictor:
         """
         if pixels.ndim != 3:
             raise ShapeError(f"pixels are {pixels.shape}; they must be (height, width, channels)")
-        image = self.preprocessing(_fill_invalid(pixels, valid))
+        image = self.preprocessing.for_image(pixels, valid).network_input(pixels, valid)
         _, height, width = image.shape
-        windows = tile_windows(height, width, self.tile_size, self.overlap, multiple=self.stride)
-        if len(windows) == 1:
-            return np.asarray(self._tile_probs(image, windows)[0])
-        return self._blend(image, windows)
+        sums = np.zeros((self.task.num_classes, height, width), dtype=np.float32)
+        for batch in _batches(self.plan(height, width), self.batch_size):
+            tiles = np.stack([image[:, r.start : r.stop, c.start : c.stop] for r, c in batch])
+            for (row, col), probs in zip(batch, self.tile_probs(tiles), strict=True):
+                add_tile(sums, probs, row, col)
+            if on_tiles is not None:
+                on_tiles(len(batch))
+        # A weighted mean of probabilities may leave [0, 1] by a rounding.
+        return np.minimum(sums, 1, out=sums)
 
     def predict_mask(
         self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None = None
@@ -100,42 +139,85 @@ class Predictor:
         labels = self.task.mask(probs, self.thresholds)
         return postprocess_mask(labels, self.task, **self.postprocessing)
 
-    def _blend(self, image: NDArray[np.float32], windows: list[Window]) -> NDArray[np.float32]:
-        weights = blend_weights((windows[0].height, windows[0].width), self.blend)
-        sums = np.zeros((self.task.num_classes, *image.shape[1:]), dtype=np.float32)
-        totals = np.zeros(image.shape[1:], dtype=np.float32)
-        for start in range(0, len(windows), self.batch_size):
-            batch = windows[start : start + self.batch_size]
-            for window, probs in zip(batch, self._tile_probs(image, batch), strict=True):
-                sums[:, *window.slices] += probs * weights
-                totals[window.slices] += weights
-        sums /= totals
-        # A weighted mean of probabilities may leave [0, 1] by a rounding.
-        return np.minimum(sums, 1, out=sums)
+    def tile_probs(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probabilities of a batch of tiles.
 
-    def _tile_probs(
-        self, image: NDArray[np.float32], windows: Sequence[Window]
-    ) -> NDArray[np.float32]:
+        Where the device's memory does not hold the batch, parts of it are computed one by one.
+
+        Args:
+            tiles: Normalised, (B, in_channels, h, w).
+
+        Returns:
+            (B, num_classes, h, w) float32.
+
+        Raises:
+            ResourceError: If a single tile does not fit into the device's memory.
+        """
         import torch
 
-        tiles = np.stack([image[:, *window.slices] for window in windows])
         try:
             with torch.inference_mode():
                 logits: Tensor = self.engine(torch.from_numpy(tiles))
                 probs: NDArray[np.float32] = self.task.probs(logits).float().cpu().numpy()
         except torch.OutOfMemoryError as error:
-            if len(windows) == 1:
+            if len(tiles) == 1:
                 height, width = tiles.shape[2:]
                 raise ResourceError(
                     f"a tile of {height}x{width} pixels does not fit into the device's memory; "
                     "choose a smaller tile size"
                 ) from error
-            middle = len(windows) // 2
+            middle = len(tiles) // 2
         else:
             return probs
-        return np.concatenate(
-            [self._tile_probs(image, windows[:middle]), self._tile_probs(image, windows[middle:])]
-        )
+        return np.concatenate([self.tile_probs(tiles[:middle]), self.tile_probs(tiles[middle:])])
+
+
+def add_tile(
+    sums: NDArray[np.float32],
+    probs: NDArray[np.float32],
+    row: Span,
+    col: Span,
+    origin: tuple[int, int] = (0, 0),
+) -> None:
+    """Add a tile's share to the probabilities of an image or of a part of it.
+
+    Args:
+        sums: Probabilities so far, (C, H, W); changed in place. The kept pixels of the tile that
+            lie left or right of it are left out.
+        probs: Those of the tile, (C, h, w).
+        row: The tile's rows.
+        col: The tile's columns.
+        origin: Row and column of the image that `sums` begins at; no kept row lies above it.
+    """
+    left = max(col.kept_start, origin[1])
+    right = min(col.kept_stop, origin[1] + sums.shape[2])
+    part = probs[
+        :,
+        row.kept_start - row.start : row.kept_stop - row.start,
+        left - col.start : right - col.start,
+    ]
+    if row.shares is not None and col.shares is not None:
+        shares = col.shares[left - col.kept_start : right - col.kept_start]
+        part = part * (row.shares[:, None] * shares)
+    sums[
+        :,
+        row.kept_start - origin[0] : row.kept_stop - origin[0],
+        left - origin[1] : right - origin[1],
+    ] += part
+
+
+def _batches(plan: TilePlan, batch_size: int) -> Iterator[list[tuple[Span, Span]]]:
+    """Yield tiles of one shape, up to `batch_size` of them, in row order."""
+    batch: list[tuple[Span, Span]] = []
+    shape = None
+    for row in plan.rows:
+        for col in plan.cols:
+            last_shape, shape = shape, (row.stop - row.start, col.stop - col.start)
+            if batch and (len(batch) == batch_size or shape != last_shape):
+                yield batch
+                batch = []
+            batch.append((row, col))
+    yield batch
 
 
 def load_predictor(
@@ -174,6 +256,7 @@ def load_predictor(
     stored = {"tile_size": model.tile_size, **model.prediction}
     merged = merge_settings({"prediction": stored}, {"prediction": given})
     prediction = build_settings(merged).prediction
+    halo = network_halo(model.network)
     return Predictor(
         torch_engine(model.network, chosen, amp_dtype(chosen, amp)),
         model.task,
@@ -182,10 +265,26 @@ def load_predictor(
         overlap=prediction.overlap,
         blend=prediction.blend,
         batch_size=prediction.batch_size,
+        tiling=choose_tiling(prediction.tiling, prediction.tile_size, halo),
         stride=int(getattr(model.network, "stride", 1)),
+        halo=halo,
         thresholds=choose_thresholds(model.task, model.thresholds, threshold),
         postprocessing=prediction.postprocessing.model_dump(),
     )
+
+
+def network_halo(network: torch.nn.Module) -> int | None:
+    """Return how far a network sees, in pixels; None if it is not local or does not say."""
+    halo = getattr(network, "halo", None)
+    return int(halo) if halo is not None and getattr(network, "is_local", False) else None
+
+
+def choose_tiling(wanted: str, tile_size: tuple[int, int], halo: int | None) -> Tiling:
+    """Return the wanted tiling; ``auto`` is exact where network and tiles allow it."""
+    if wanted == "auto":
+        is_exact = halo is not None and min(tile_size) >= HALOS_PER_TILE * halo
+        return "exact" if is_exact else "blended"
+    return cast("Tiling", wanted)
 
 
 def choose_thresholds(
@@ -206,21 +305,3 @@ def choose_thresholds(
     if not all(0 <= level <= 1 for level in levels):
         raise UsageError(f"thresholds are on probabilities, from 0 to 1, got {levels}")
     return levels
-
-
-def _fill_invalid(pixels: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[Any]:
-    """Replace what holds no measurement by its channel's mean over what does."""
-    is_missing = np.zeros(pixels.shape, dtype=bool)
-    if np.issubdtype(pixels.dtype, np.floating):
-        np.logical_not(np.isfinite(pixels), out=is_missing)
-    if valid is not None:
-        is_missing |= ~valid[:, :, None]
-    if not is_missing.any():
-        return pixels
-    filled = pixels.copy()
-    for channel in range(pixels.shape[2]):
-        missing = is_missing[:, :, channel]
-        known = pixels[:, :, channel][~missing]
-        mean = known.mean(dtype=np.float64) if known.size else 0
-        filled[:, :, channel][missing] = pixels.dtype.type(mean)
-    return filled
