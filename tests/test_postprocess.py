@@ -108,3 +108,24 @@ def test_the_background_is_never_small() -> None:
 def test_growing_needs_a_background() -> None:
     with pytest.raises(UsageError, match=r"task\.background"):
         postprocess_mask(np.zeros((4, 4), np.uint8), NO_GROUND, closing_radius=1)
+
+
+@FEW
+@given(LABELS, AREAS)
+def test_only_the_largest_object_stays_the_first_of_equals(mask: np.ndarray, area: int) -> None:
+    mask = (mask > 0).astype(np.uint8)
+    labels, number = ndimage.label(mask, structure=np.ones((3, 3)))
+    areas = [int((labels == label).sum()) for label in range(1, number + 1)]
+    expected = np.zeros_like(mask)
+    if areas and max(areas) >= area:
+        expected[labels == 1 + areas.index(max(areas))] = 1  # scipy numbers in reading order
+    actual = postprocess_mask(mask, BINARY, min_object_area=area, largest_only=True)
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_of_each_class_only_the_largest_object_stays() -> None:
+    mask = np.zeros((12, 12), np.uint8)
+    mask[:4, :4], mask[6:8, 6:8], mask[10, 10], mask[3, 8:] = 1, 1, 2, 2
+    expected = mask.copy()
+    expected[6:8, 6:8], expected[10, 10] = 0, 0
+    np.testing.assert_array_equal(postprocess_mask(mask, LAND, largest_only=True), expected)

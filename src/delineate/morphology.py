@@ -55,6 +55,19 @@ def remove_small(mask: NDArray[Any], min_area: int) -> NDArray[np.bool_]:
     return keeps[labels]
 
 
+def largest_part(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return the 8-connected part of most pixels alone; of equal ones the first, row by row."""
+    labels, areas = label_components(mask)
+    areas[0] = 0
+    if areas.max() == 0:
+        return _inside(mask)
+    rivals = np.flatnonzero(areas == areas.max())
+    if len(rivals) > 1:  # OpenCV does not promise to number parts in reading order
+        is_rival = np.isin(labels, rivals)
+        rivals = labels.ravel()[np.flatnonzero(is_rival)[:1]]
+    return np.asarray(labels == rivals[0], dtype=bool)
+
+
 def fill_holes(mask: NDArray[Any], min_area: int | None = None) -> NDArray[np.bool_]:
     """Return the mask with its holes filled.
 

@@ -406,6 +406,8 @@ class PostprocessingConfig(Config):
     """Radius of a closing (bridges thin gaps), in pixels."""
     min_object_area: NonNegativeInt = 0
     """Smaller objects are removed, in pixels."""
+    largest_only: bool = False
+    """Of each class only the largest object stays."""
     min_hole_area: NonNegativeInt = 0
     """Smaller holes are filled, in pixels."""
 
