@@ -19,6 +19,7 @@ from delineate.morphology import (
     opening,
     remove_small,
     signed_distance,
+    skeleton,
 )
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=24))
@@ -126,3 +127,24 @@ def test_nearest_inside_is_as_far_as_the_distance() -> None:
     here = np.indices(mask.shape)
     distances = np.hypot(rows - here[0], cols - here[1]).astype(np.float32)
     np.testing.assert_allclose(distances, distance_map(~mask), rtol=1e-6)
+
+
+@FEW
+@given(mask=MASKS)
+def test_skeleton_equals_scikit_image_and_keeps_parts_and_holes(mask: np.ndarray) -> None:
+    thinned = skeleton(mask)
+    np.testing.assert_array_equal(thinned, morphology.thin(mask))
+    assert not (thinned & ~mask).any()
+    eight = np.ones((3, 3))
+    assert ndimage.label(thinned, eight)[1] == ndimage.label(mask, eight)[1]
+    holes = [ndimage.label(np.pad(~m, 1, constant_values=True))[1] for m in (thinned, mask)]
+    assert holes[0] == holes[1]
+
+
+def test_skeleton_of_thick_shapes() -> None:
+    rng = np.random.default_rng(0)
+    smooth = ndimage.gaussian_filter(rng.random((200, 160)), 5)
+    for mask in (disc(40), np.ones((31, 9), bool), smooth > np.median(smooth)):
+        np.testing.assert_array_equal(skeleton(mask), morphology.thin(mask))
+    assert skeleton(np.ones((31, 9), bool)).any(axis=1).sum() > 20
+    assert skeleton(np.zeros((0, 5), bool)).shape == (0, 5)
