@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from delineate.errors import ModelFileError
 from delineate.model_file import (
     FILE_NAME,
+    FORMAT_VERSION,
     METADATA_KEY,
     SegmentationModel,
     load_model,
@@ -202,8 +203,19 @@ def test_weights_that_are_not_finite_are_refused(path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_the_first_format_is_read_as_one_that_was_not_tuned(path: Path) -> None:
+    def age(document: dict[str, Any]) -> None:
+        del document["temperature"], document["tuning"]
+        document["format_version"] = 1
+
+    edit(path, age)
+    model = load_model(path)
+    assert (model.temperature, model.tuning, model.thresholds) == (1.0, {}, (0.25, 0.75))
+    assert read_model_info(path)["format_version"] == FORMAT_VERSION
+
+
 def test_a_newer_format_asks_for_a_newer_program(path: Path) -> None:
-    edit(path, lambda document: document.update(format_version=2))
+    edit(path, lambda document: document.update(format_version=FORMAT_VERSION + 1))
     with pytest.raises(ModelFileError, match="install a newer delineate"):
         load_model(path)
 

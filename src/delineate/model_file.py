@@ -27,7 +27,7 @@ from delineate.task import Task
 if TYPE_CHECKING:
     import torch
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA_KEY = "delineate"
 FILE_NAME = "model.safetensors"
 """The model file of a run folder."""
@@ -56,8 +56,13 @@ class SegmentationModel:
     """Other fields of `PredictionConfig`: overlap, blend, batch_size, postprocessing."""
     decoder: dict[str, Any] = field(default_factory=dict)
     """What the values in the masks mean, as `MaskDecoder.as_dict` says it."""
+    temperature: float = 1.0
+    """What logits are divided by where probabilities are to be calibrated; thresholds are on the
+    probabilities as they come, so masks do not depend on it."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """Scores on the validation split."""
+    tuning: dict[str, Any] = field(default_factory=dict)
+    """How thresholds, post-processing and temperature were chosen, as `Tuning.as_dict` says it."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Where the weights come from: versions, data digest, seed, configuration."""
 
@@ -74,7 +79,7 @@ class _Architecture(_Strict):
 
 
 class _Document(_Strict):
-    format_version: Literal[1]
+    format_version: Literal[2]
     task: dict[str, Any]
     preprocessing: dict[str, Any]
     architecture: _Architecture
@@ -84,7 +89,9 @@ class _Document(_Strict):
     thresholds: tuple[Fraction, ...] | None
     prediction: dict[str, Any]
     decoder: dict[str, Any]
+    temperature: Annotated[float, Field(gt=0)]
     metrics: dict[str, Any]
+    tuning: dict[str, Any]
     provenance: dict[str, Any]
 
 
@@ -187,7 +194,9 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> SegmentationMo
         thresholds=None if document["thresholds"] is None else tuple(document["thresholds"]),
         prediction=document["prediction"],
         decoder=document["decoder"],
+        temperature=document["temperature"],
         metrics=document["metrics"],
+        tuning=document["tuning"],
         provenance=document["provenance"],
     )
 
@@ -223,7 +232,9 @@ def _describe(model: SegmentationModel) -> dict[str, Any]:
         "thresholds": model.thresholds,
         "prediction": model.prediction,
         "decoder": model.decoder,
+        "temperature": model.temperature,
         "metrics": model.metrics,
+        "tuning": model.tuning,
         "provenance": model.provenance,
     }
     return cast("dict[str, Any]", _plain(document))
@@ -318,7 +329,14 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[str, list[
         raise ModelFileError(f"{path} cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ModelFileError(_damaged(path, "its header is damaged")) from error
-    return document, shapes, num_bytes
+    return _upgrade(document), shapes, num_bytes
+
+
+def _upgrade(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of an earlier format as one of the present format."""
+    if document.get("format_version") == 1:
+        document = {**document, "format_version": 2, "temperature": 1.0, "tuning": {}}
+    return document
 
 
 def _refuse_foreign(prefix: bytes, path: Path) -> None:

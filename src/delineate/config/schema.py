@@ -412,11 +412,51 @@ class PostprocessingConfig(Config):
     """Smaller holes are filled, in pixels."""
 
 
+class TuningConfig(Config):
+    """How threshold and post-processing are chosen on validation images."""
+
+    objective: Literal[
+        "dice",
+        "dice_per_image",
+        "iou",
+        "f_beta",
+        "recall_at_precision",
+        "cost",
+        "object_f1",
+    ] = "dice"
+    """What is to be best: Dice, IoU or F-beta of the pooled pixels, mean Dice per image, recall
+    where precision reaches a level, the cost of errors, or the F1 of whole objects."""
+    beta: Annotated[float, Field(gt=0)] = 2.0
+    """How much recall counts over precision in f_beta."""
+    least_precision: Fraction = 0.9
+    """Precision to be reached by recall_at_precision."""
+    miss_cost: Annotated[float, Field(gt=0)] = 5.0
+    """Cost of a missed pixel, that of a falsely found one being 1."""
+    opening_radii: tuple[NonNegativeInt, ...] = (0, 1, 2)
+    """Radii of the opening that are tried, in pixels."""
+    closing_radii: tuple[NonNegativeInt, ...] = (0, 1, 2)
+    """Radii of the closing that are tried, in pixels."""
+    min_object_areas: tuple[NonNegativeInt, ...] = (0, 16, 64, 256, 1024)
+    """Least object areas that are tried, in pixels."""
+    min_hole_areas: tuple[NonNegativeInt, ...] = (0, 16, 64, 256, 1024)
+    """Least hole areas that are tried, in pixels."""
+    largest_only: bool = True
+    """Whether keeping the largest object alone is tried."""
+    temperature: bool = True
+    """Whether a temperature is fitted that calibrates the probabilities."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Parts of the validation images, by group, by which the gain is proved."""
+    memory_mib: NonNegativeInt = 256
+    """Memory for predictions of the validation images; the rest goes to a temporary file."""
+
+
 class EvaluationConfig(Config):
     """How a model is judged."""
 
     num_bins: Annotated[int, Field(ge=16, le=2**16)] = 4096
     """Bins of the probability histograms behind curves and threshold, a power of two."""
+    tuning: TuningConfig = TuningConfig()
+    """How threshold and post-processing are chosen."""
 
     @field_validator("num_bins")
     @classmethod
