@@ -56,7 +56,7 @@ class Predictor:
     """How far the network sees, in pixels; None where all of a tile bears on each pixel."""
     thresholds: Sequence[float] | None = field(default=None, kw_only=True)
     """One per class, on probabilities; None is 0.5. Multiclass takes the argmax and none."""
-    postprocessing: dict[str, int] = field(default_factory=dict, kw_only=True)
+    postprocessing: dict[str, Any] = field(default_factory=dict, kw_only=True)
     """Keyword arguments of `postprocess_mask`."""
 
     def plan(self, height: int, width: int) -> TilePlan:
