@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from delineate.config import DataConfig
 from delineate.data.pairing import Entry, pair_entries, read_entry
 from delineate.errors import DataError, UnreadableFileError
-from delineate.rasters import SUFFIXES
+from delineate.rasters import SUFFIXES, image_suffix
 
 _SKIPPED_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
 _OWN_FOLDERS = ({"config.yaml", "inventory.csv"}, {"metrics.json", "report.html"})
@@ -45,7 +45,7 @@ def list_images(sources: Sequence[Path | str]) -> list[Path]:
 def _glob(pattern: Path) -> Iterator[Path]:
     root = Path(pattern.anchor) if pattern.is_absolute() else Path()
     for path in root.glob(str(pattern.relative_to(root))):
-        if path.is_file() and path.suffix.lower() in SUFFIXES:
+        if path.is_file() and image_suffix(path) in SUFFIXES:
             yield path
 
 
@@ -64,8 +64,9 @@ def _walk(root: Path) -> Iterator[PurePosixPath]:
         )
         below = here.relative_to(root)
         for name in sorted(files):
-            if name[0] != "." and Path(name).suffix.lower() in SUFFIXES:
-                yield PurePosixPath((below / name).as_posix())
+            path = PurePosixPath((below / name).as_posix())
+            if name[0] != "." and image_suffix(path) in SUFFIXES:
+                yield path
 
 
 def _is_loop(folder: Path) -> bool:
