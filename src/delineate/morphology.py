@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _EXACT_SIDE = 2048  # squared distances stay below 2**24, where float32 holds whole numbers
+_SMALL_RADIUS = 8  # up to here a disc as a kernel is faster than a distance map
 
 
 def _inside(mask: NDArray[Any]) -> NDArray[np.bool_]:
@@ -224,13 +225,25 @@ def _thinning_tables() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 def erode(mask: NDArray[Any], radius: int) -> NDArray[np.bool_]:
     """Return the pixels around which a disc of `radius` pixels lies inside the mask."""
+    if radius <= _SMALL_RADIUS:
+        eroded = cv2.erode(_as_bytes(mask), _disc(radius))
+        return np.asarray(eroded, dtype=bool).reshape(mask.shape)
     # Exact for any radius, in a time that does not depend on it.
     return distance_map(mask) > radius
 
 
 def dilate(mask: NDArray[Any], radius: int) -> NDArray[np.bool_]:
     """Return the pixels that a disc of `radius` pixels around an inside pixel reaches."""
+    if radius <= _SMALL_RADIUS:
+        dilated = cv2.dilate(_as_bytes(mask), _disc(radius))
+        return np.asarray(dilated, dtype=bool).reshape(mask.shape)
     return distance_map(mask == 0) <= radius
+
+
+@cache
+def _disc(radius: int) -> NDArray[np.uint8]:
+    rows, cols = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    return (rows * rows + cols * cols <= radius * radius).astype(np.uint8)
 
 
 def opening(mask: NDArray[Any], radius: int) -> NDArray[np.bool_]:
