@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from delineate.config import TaskConfig
+from delineate.data.doctor.findings import Evidence, FaultyDataError, Finding
 from delineate.data.mask_tally import NUM_LISTED, FoundCodes
-from delineate.errors import DataError
 
 MAX_CLASSES = 64
 """Masks with more values than this are taken for instance numbers or greys, never for classes."""
+
+MAX_EVIDENCE = 6
+"""How many files a finding about masks shows."""
 
 _EXTREME_SHARE = 0.95
 
@@ -19,80 +23,170 @@ def middle(values: Sequence[int]) -> int:
     return (values[0] + values[-1] + 1) // 2
 
 
-def needs_legend(found: FoundCodes, ignored: tuple[int, ...]) -> DataError:
+def fault(
+    code: str,
+    what: str,
+    fix: str,
+    *,
+    why: str = "the settings contradict the masks, so no class can be told",
+    files: Sequence[str] = (),
+    proposal: Mapping[str, Any] | None = None,
+) -> FaultyDataError:
+    """Return the error of one finding about masks."""
+    evidence = tuple(Evidence(file) for file in files[:MAX_EVIDENCE])
+    finding = Finding(code, "error", tuple(files), what, why, fix, evidence=evidence)
+    return FaultyDataError([finding], proposal=proposal)
+
+
+def needs_legend(found: FoundCodes, ignored: tuple[int, ...]) -> FaultyDataError:
     """Return the error for colours without a legend, with a legend to fill in."""
     colours = sorted(set(found.pixels) - set(ignored), key=lambda code: (-found.pixels[code], code))
     if len(colours) > MAX_CLASSES:
-        return DataError(
+        return fault(
+            "smooth-colours",
             f"the masks hold {len(colours)} colours, which smooth edges or JPEG make: "
-            f"{found.describe(colours)}; write the masks as PNG without smoothing, or, if they "
-            "mean bright against dark, set `--data.mask-threshold 128`"
+            f"{found.describe(colours)}",
+            "write the masks as PNG without smoothing, or, if they mean bright against dark, set "
+            "`--data.mask-threshold 128` (in data.yaml `mask_threshold: 128`)",
+            why="a blend of two classes' colours is the colour of neither",
+            files=found.files_of(colours[MAX_CLASSES:]),
+            proposal={"mask_threshold": 128},
         )
-    lines = "\n".join(
-        f'  {"background" if code == 0 else f"class_{number}"}: "#{code:06X}"'
-        f"  # {found.pixels[code]} pixels in {found.files[code]} files"
+    names = {
+        code: "background" if code == 0 else f"class_{number}"
         for number, code in enumerate(colours, start=1)
+    }
+    lines = "\n".join(
+        f'  {name}: "#{code:06X}"  # {found.pixels[code]} pixels in {len(found.paths[code])} files'
+        for code, name in names.items()
     )
-    return DataError(
-        "the masks hold colours and nothing says what they mean; put this into data.yaml beside "
-        'the images, with the true names, and colours that do not count into `ignore: ["#..."]`:\n'
-        f"legend:\n{lines}"
+    return fault(
+        "no-legend",
+        f"the masks hold {len(colours)} colours and nothing says what they mean",
+        "put this into data.yaml beside the images, with the true names, and colours that do not "
+        f'count into `ignore: ["#..."]`:\nlegend:\n{lines}',
+        why="a colour is no class until it has a name",
+        files=found.files_of(colours),
+        proposal={"legend": {name: f"#{code:06X}" for code, name in names.items()}},
     )
 
 
-def unclear(found: FoundCodes, values: Sequence[int], config: TaskConfig) -> DataError:
+def unclear(found: FoundCodes, values: Sequence[int], config: TaskConfig) -> FaultyDataError:
     """Return the error for values that are neither two nor 0 to K-1, with the likely setting."""
     names = config.class_names
-    listed = found.describe(values)
     rest = [value for value in values if value != 255]
     if not values:
-        return DataError("every pixel of every mask is ignored; correct `data.ignore`")
-    if len(values) == 1:
-        return DataError(
-            f"the masks hold one value only: {listed}; set `data.foreground_value` or "
-            "`data.legend`, or check the masks"
+        return fault(
+            "nothing-counts", "every pixel of every mask is ignored", "correct `data.ignore`"
         )
+    if len(values) == 1:
+        return fault(
+            "single-value",
+            f"the masks hold one value only: {found.describe(values)}",
+            "set `data.foreground_value` or `data.legend`, or check the masks",
+            why="a class needs something that it is told from",
+            files=found.files_of(values),
+        )
+    code, advice, odd, proposal = _advise(found, values, rest, config)
+    return fault(
+        code,
+        f"the masks hold the values {found.describe(values)}"
+        + (f"; {_say_cut(found, values)}" if code == "smooth-edges" else ""),
+        advice,
+        why=_WHY.get(code, "classes are numbered from 0, and a gap or a stray value is a mistake"),
+        files=found.files_of(odd or values),
+        proposal=proposal if not names or code in ("void-value", "unnamed-values") else None,
+    )
+
+
+_WHY = {
+    "void-value": "void pixels that count as a class are learned and scored as if they were one",
+    "smooth-edges": "the grey between background and foreground is neither until a cut is named",
+    "instance-numbers": "numbers of objects are no classes: they change from image to image",
+    "two-values": "which of two values is wanted is not ours to guess",
+    "unnamed-values": "a value without a name is a class nobody meant, or noise",
+}
+
+
+def _advise(
+    found: FoundCodes, values: Sequence[int], rest: list[int], config: TaskConfig
+) -> tuple[str, str, Sequence[int], dict[str, Any] | None]:
+    """Return (code, advice, values to blame, settings that would do) for two values or more."""
+    names = config.class_names
     is_row = rest == list(range(len(rest))) or (names and rest and rest[-1] < len(names))
     if 2 <= len(rest) <= MAX_CLASSES and is_row and rest != list(values):
-        advice = (
+        return (
+            "void-value",
             "if 255 marks pixels that do not count, write `--data.ignore 255` (in data.yaml "
-            "`ignore: [255]`), else name it in `data.legend`"
+            "`ignore: [255]`), else name it in `data.legend`",
+            [255],
+            {"ignore": (255,)},
         )
-    elif len(values) == 2 and config.kind == "multiclass":
-        advice = f"name both in `data.legend`: {{background: {values[0]}, foreground: {values[1]}}}"
-    elif len(values) == 2:
+    low, high = values[0], values[-1]
+    if len(values) == 2 and config.kind == "multiclass":
+        return (
+            "two-values",
+            f"name both in `data.legend`: {{background: {low}, foreground: {high}}}",
+            (),
+            {"legend": {"background": low, "foreground": high}},
+        )
+    if len(values) == 2:
         advice = (
-            f"write `--data.foreground-value {values[1]}` (in data.yaml `foreground_value: "
-            f"{values[1]}`) or {values[0]}, whichever is the wanted class"
+            f"write `--data.foreground-value {high}` (in data.yaml `foreground_value: {high}`) or "
+            f"{low}, whichever is the wanted class"
         )
-    elif _is_smooth(found, values):
+        return "two-values", advice, (), {"foreground_value": high}
+    if _is_smooth(found, values):
         cut = middle(values)
         advice = (
-            f"they look like smooth edges between {values[0]} and {values[-1]}: write "
+            f"they look like smooth edges between {low} and {high}: write "
             f"`--data.mask-threshold {cut}` (in data.yaml `mask_threshold: {cut}`)"
         )
-    elif names:
+        return "smooth-edges", advice, values[1:-1], {"mask_threshold": cut}
+    if names:
         wrong = [value for value in values if value >= len(names)]
         advice = (
             f"{len(names)} classes are named, 0 to {len(names) - 1}, so {wrong[:NUM_LISTED]} have "
-            "no name: add names, or list them in `data.ignore`"
+            f"no name: add names, or list them in `data.ignore` (in data.yaml `ignore: "
+            f"{wrong[:NUM_LISTED]}`)"
             if wrong
             else "a binary task has two values: set `task.kind: multiclass`"
         )
-    elif len(values) > MAX_CLASSES:
+        return "unnamed-values", advice, wrong, {"ignore": tuple(wrong)}
+    if len(values) > MAX_CLASSES:
         advice = (
             "they look like instance numbers: write `--data.mask-threshold 1` (in data.yaml "
             "`mask_threshold: 1`) to make every instance foreground"
         )
-    elif config.kind == "binary" or rest == list(range(len(rest))):
+        return "instance-numbers", advice, (), {"mask_threshold": 1}
+    legend = {f"class_{value}": value for value in values}
+    if config.kind == "binary" or rest == list(range(len(rest))):
         advice = "a binary task has two values: set `task.kind: multiclass`, or `data.legend`"
-    else:
-        missing = sorted(set(range(values[-1])) - set(values))
-        advice = (
-            f"classes are numbered from 0 and {missing[:NUM_LISTED]} are missing: name all classes"
-            " by `task.class_names`, or write `data.legend` with a value for each class"
-        )
-    return DataError(f"the masks hold the values {listed}; {advice}")
+        return "many-values", advice, (), None
+    missing = sorted(set(range(values[-1])) - set(values))
+    begin = "begin at 1, one off" if list(values) == list(range(1, high + 1)) else "leave gaps"
+    listed = ", ".join(f"{name}: {value}" for name, value in legend.items())
+    advice = (
+        f"classes are numbered from 0 and {missing[:NUM_LISTED]} are missing: name all classes by "
+        f"`task.class_names`, or, if the numbers {begin}, write `data.legend` with a value for "
+        f"each class (in data.yaml `legend: {{{listed}}}`)"
+    )
+    return "class-numbers", advice, (), {"legend": legend}
+
+
+def _say_cut(found: FoundCodes, values: Sequence[int]) -> str:
+    """Say how many pixels are grey, and how much the place of the cut matters."""
+    low, high = values[0], values[-1]
+    total = sum(found.pixels[value] for value in values)
+    grey = sum(found.pixels[value] for value in values if low < value < high)
+    quarters = [low + (high - low) * part // 4 for part in (1, 2, 3)]
+    above = [sum(found.pixels[v] for v in values if v >= cut) for cut in quarters]
+    change = max(abs(above[0] - above[1]), abs(above[2] - above[1])) / max(1, above[1])
+    return (
+        f"{grey} of {total} pixels ({100 * grey / total:.2g} %) lie between {low} and {high}, and "
+        f"a cut at {quarters[0]} or {quarters[2]} instead of {quarters[1]} changes the foreground "
+        f"by {100 * change:.2g} %"
+    )
 
 
 def _is_smooth(found: FoundCodes, values: Sequence[int]) -> bool:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from delineate.config import DataConfig, TaskConfig
-from delineate.data.mask_advice import MAX_CLASSES, middle, needs_legend, unclear
+from delineate.data.mask_advice import MAX_CLASSES, fault, middle, needs_legend, unclear
 from delineate.data.mask_decoder import MaskDecoder, Reading, format_code
 from delineate.data.mask_tally import FoundCodes, Tally
 from delineate.errors import DataError
@@ -55,7 +55,9 @@ def find_meaning(
         has_instances: Whether images have several masks.
 
     Raises:
-        DataError: If the masks leave the meaning open, or contradict the settings.
+        FaultyDataError: If the masks leave the meaning open, or contradict the settings; proposes
+            settings where some would do.
+        DataError: If `legend` or `ignore` hold neither colours nor values.
     """
     legend = {
         name: [
@@ -71,9 +73,11 @@ def find_meaning(
         reading = _choose_reading(tallies, words, data)
         if reading == "colour" and any(not is_colour for is_colour, _ in words):
             numbers = sorted({code for is_colour, code in words if not is_colour})
-            raise DataError(
+            raise fault(
+                "mask-settings",
                 f"the masks hold colours but `data.legend` or `data.ignore` has the values "
-                f"{numbers}; write colours such as '#3C1098'"
+                f"{numbers}",
+                "write colours such as '#3C1098'",
             )
         found = FoundCodes(tallies, reading)
         void = tuple(sorted({code for _, code in ignored}))
@@ -83,9 +87,12 @@ def find_meaning(
         else:
             decoder = _read_values(found, void, data, task)
     if has_instances and decoder.task.kind != "binary":
-        raise DataError(
+        raise fault(
+            "several-masks",
             f"some images have several masks, which are merged for a binary task, but the masks "
-            f"make a {decoder.task.kind} task; give one mask per image"
+            f"make a {decoder.task.kind} task",
+            "give one mask per image",
+            why="several files of classes say several things about one pixel",
         )
     return decoder
 
@@ -130,17 +137,22 @@ def _read_bands(
     sizes = sorted({tally.num_bands for tally in tallies})
     names = config.class_names or tuple(f"class_{index}" for index in range(sizes[0]))
     if sizes != [len(names)]:
-        raise DataError(
+        raise fault(
+            "band-count",
             f"the masks have {' and '.join(map(str, sizes))} bands but the task has {len(names)} "
-            "classes, a band each; write the missing bands or correct `task.class_names`"
+            "classes, a band each",
+            "write the missing bands or correct `task.class_names`",
         )
     found = FoundCodes(tallies, "bands")
     values = sorted(set(found.pixels) - set(ignored) - {0})
     if len(values) != 1:
         advice = "add 255 to `data.ignore`" if values == [1, 255] else "write 0 and 1"
-        raise DataError(
+        raise fault(
+            "band-values",
             f"a band of a multilabel mask holds 0 and one other value, but the masks hold "
-            f"{found.describe(found.pixels)}; {advice}"
+            f"{found.describe(found.pixels)}",
+            advice,
+            files=found.files_of(values),
         )
     return MaskDecoder(
         Task("multilabel", tuple(names)), "bands", ((values[0],),) * len(names), ignored
@@ -155,9 +167,10 @@ def _read_legend(
 ) -> MaskDecoder:
     names = config.class_names or tuple(legend)
     if set(names) != set(legend):
-        raise DataError(
-            f"`task.class_names` is {', '.join(names)} but `data.legend` names "
-            f"{', '.join(legend)}; leave `class_names` out, or name the same classes"
+        raise fault(
+            "mask-settings",
+            f"`task.class_names` is {', '.join(names)} but `data.legend` names {', '.join(legend)}",
+            "leave `class_names` out, or name the same classes",
         )
     meant = [code for codes in legend.values() for code in codes]
     twice = sorted({code for code in meant if meant.count(code) > 1}) + sorted(
@@ -165,7 +178,11 @@ def _read_legend(
     )
     if twice and (config.kind != "multilabel" or set(twice) & set(ignored)):
         listed = ", ".join(format_code(code, found.reading) for code in twice)
-        raise DataError(f"{listed} has two meanings in `data.legend` and `data.ignore`; keep one")
+        raise fault(
+            "mask-settings",
+            f"{listed} has two meanings in `data.legend` and `data.ignore`",
+            "keep one",
+        )
     background = config.background or _background_in(names)
     foreground = [name for name in names if name != background]
     kind = config.kind
@@ -175,10 +192,11 @@ def _read_legend(
     classes: tuple[tuple[int, ...], ...]
     if kind == "binary":
         if len(foreground) != 1:
-            raise DataError(
+            raise fault(
+                "mask-settings",
                 f"a binary task has one class besides its background but `data.legend` has "
-                f"{', '.join(names)}; set `task.background` to one of two, or `task.kind` to "
-                "multiclass"
+                f"{', '.join(names)}",
+                "set `task.background` to one of two, or `task.kind` to multiclass",
             )
         task = Task("binary", (foreground[0],))
         classes = (legend.get(background or "", ()), legend[foreground[0]])
@@ -192,15 +210,21 @@ def _read_legend(
         what = "colours" if found.reading == "colour" else "values"
         text = ", ".join(repr(format_code(code, found.reading)) for code in sorted(unknown)[:12])
         text = text if found.reading == "colour" else text.replace("'", "")
-        raise DataError(
-            f"the masks hold {what} that `data.legend` does not name: {found.describe(unknown)}; "
-            f"add them to the legend, or to `data.ignore`: [{text}] if they do not count"
+        raise fault(
+            f"unnamed-{what}",
+            f"the masks hold {what} that `data.legend` does not name: {found.describe(unknown)}",
+            f"add them to the legend, or to `data.ignore`: [{text}] if they do not count",
+            why="a pixel without a name cannot be learned, and any guess would be wrong somewhere",
+            files=found.files_of(unknown),
+            proposal={"ignore": tuple(format_code(c, found.reading) for c in sorted(unknown))},
         )
     wanted = {code for name in foreground for code in legend[name]}
     if not wanted & set(found.pixels):
-        raise DataError(
+        raise fault(
+            "mask-settings",
             f"no class of `data.legend` occurs in the masks, which hold "
-            f"{found.describe(found.pixels)}; correct the legend"
+            f"{found.describe(found.pixels)}",
+            "correct the legend",
         )
     return MaskDecoder(task, found.reading, classes, ignored, rest)
 
@@ -228,9 +252,12 @@ def _read_values(
         return _read_foreground(found, values, ignored, data.foreground_value, config)
     if config.kind != "multiclass" and _is_binary(values, config):
         if values in ([], [0]):
-            raise DataError(
-                f"no mask holds anything but background: {found.describe(found.pixels)}; check "
-                "the masks, or set `data.foreground_value`"
+            raise fault(
+                "no-foreground",
+                f"no mask holds anything but background: {found.describe(found.pixels)}",
+                "check the masks, or set `data.foreground_value`",
+                why="without a single pixel of the class there is nothing to learn",
+                files=found.files_of(values),
             )
         return MaskDecoder(_binary_task(config), found.reading, ((0,), (values[1],)), ignored)
     names = config.class_names
@@ -261,10 +288,11 @@ def _binary_task(config: TaskConfig) -> Task:
     background = config.background or _background_in(config.class_names)
     names = tuple(name for name in config.class_names if name != background)
     if len(names) > 1 or config.kind not in ("auto", "binary"):
-        raise DataError(
+        raise fault(
+            "mask-settings",
             f"the masks hold two values, background and foreground, but `task` asks for "
-            f"{config.kind} with the classes {', '.join(config.class_names) or '(none named)'}; "
-            "name one class, or set `data.legend`"
+            f"{config.kind} with the classes {', '.join(config.class_names) or '(none named)'}",
+            "name one class, or set `data.legend`",
         )
     return Task("binary", names or ("foreground",))
 
@@ -278,16 +306,20 @@ def _read_foreground(
 ) -> MaskDecoder:
     others = tuple(value for value in values if value != foreground)
     if foreground not in values:
-        raise DataError(
+        raise fault(
+            "mask-settings",
             f"`data.foreground_value` is {foreground} but the masks hold "
-            f"{found.describe(found.pixels)}; name one of these"
+            f"{found.describe(found.pixels)}",
+            "name one of these",
         )
     if len(others) > 1:
-        raise DataError(
+        raise fault(
+            "mask-settings",
             f"`data.foreground_value` is for masks of two values but these hold "
-            f"{found.describe(values)}; if all but {foreground} is background, write "
+            f"{found.describe(values)}",
+            f"if all but {foreground} is background, write "
             f"`--data.legend.foreground {foreground}` (in data.yaml "
             f"`legend: {{foreground: {foreground}}}`) instead, and if greys are smooth edges, add "
-            f"`--data.mask-threshold {middle(values)}`"
+            f"`--data.mask-threshold {middle(values)}`",
         )
     return MaskDecoder(_binary_task(config), found.reading, (others, (foreground,)), ignored)

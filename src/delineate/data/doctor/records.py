@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from delineate.data.doctor.content import Content
 from delineate.data.mask_tally import Tally
-from delineate.rasters import GeoReference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from delineate.config import DataConfig, TaskConfig
+    from delineate.data.doctor.findings import Finding
     from delineate.data.inventory import Listing, Sample
     from delineate.data.mask_decoder import MaskDecoder
+    from delineate.rasters import GeoReference
 
 THUMBNAIL = 64
 """Side of a thumbnail, in pixels; images are squeezed to a square."""
@@ -111,5 +112,7 @@ class Examination:
     """Files of no sample: masks without an image, masks of which several fit one image."""
     decoder: MaskDecoder | None = None
     """What the masks mean; if they leave it open, by the setting that a finding proposes."""
+    meaning: tuple[Finding, ...] = ()
+    """Why the masks mean nothing yet, or contradict the settings."""
     is_complete: bool = True
     """Whether images were decoded; the cheap part before a training reads their headers alone."""

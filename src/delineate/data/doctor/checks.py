@@ -1,0 +1,43 @@
+"""All checks, in the order in which their findings are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from delineate.data.doctor.file_checks import check_orientations, check_readable, check_sizes
+from delineate.data.doctor.findings import Finding
+from delineate.data.doctor.records import Examination
+
+Check = Callable[[Examination], Iterator[Finding]]
+
+
+def check_listing(examination: Examination) -> Iterator[Finding]:
+    """Tell what is wrong with names, folders, rows and groups."""
+    yield from examination.listing.findings
+
+
+def check_meaning(examination: Examination) -> Iterator[Finding]:
+    """Tell why the masks mean nothing yet."""
+    yield from examination.meaning
+
+
+MASK_CHECKS: tuple[Check, ...] = (check_readable, check_sizes, check_meaning)
+"""What has to hold before any mask is decoded."""
+
+CHEAP_CHECKS: tuple[Check, ...] = (check_listing, *MASK_CHECKS)
+"""What a training checks before it starts: no image is decoded for these."""
+
+CHECKS: tuple[Check, ...] = (
+    check_listing,
+    check_readable,
+    check_sizes,
+    check_orientations,
+    check_meaning,
+)
+"""Everything that the doctor looks for."""
+
+
+def run_checks(examination: Examination, checks: tuple[Check, ...] = CHECKS) -> list[Finding]:
+    """Return the findings of checks, errors first, else in the order of the table."""
+    findings = [finding for check in checks for finding in check(examination)]
+    return sorted(findings, key=lambda finding: finding.severity != "error")
