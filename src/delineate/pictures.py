@@ -137,21 +137,20 @@ def label_picture(mask: NDArray[Any], task: Task) -> Picture:
     return picture
 
 
-def error_overlay(rgb: Picture, mask: NDArray[Any], target: NDArray[Any], task: Task) -> Picture:
-    """Return the picture, dimmed and grey, with right and wrong pixels in `ERROR_COLOURS`.
+def error_layers(
+    mask: NDArray[Any], target: NDArray[Any], task: Task
+) -> dict[str, NDArray[np.bool_]]:
+    """Return where each kind of error is, (H, W) each, later ones over earlier ones.
 
     ``found``: foreground in both (binary and multilabel); ``false alarm``: foreground only in the
-    mask; ``missed``: only in the target; ``wrong class``: different foreground classes. A class
-    of a multiclass task without declared background is foreground. Ignored pixels are black.
+    mask; ``missed``: only in the target; ``wrong class``: different foreground classes; and
+    ``ignored``. A class of a multiclass task without declared background is foreground.
 
     Args:
-        rgb: (H, W, 3).
         mask: Predicted labels, (H, W); multilabel (C, H, W).
         target: True labels of the same shape.
         task: What the labels mean.
     """
-    grey = rgb.mean(axis=-1, keepdims=True) * 0.55
-    picture = np.repeat(grey.astype(np.uint8), 3, axis=-1)
     counted = target != task.ignore_index
     if task.kind == "multilabel":
         found = ((mask == 1) & (target == 1) & counted).any(axis=0)
@@ -170,12 +169,32 @@ def error_overlay(rgb: Picture, mask: NDArray[Any], target: NDArray[Any], task: 
         extra, missed = is_mask & ~is_target, is_target & ~is_mask
         swapped = is_mask & is_target & (mask != target)
         ignored = ~counted
-    for where, name, opacity in (
-        (found, "found", 0.6),
-        (extra, "false alarm", 0.9),
-        (missed, "missed", 0.9),
-        (swapped, "wrong class", 0.9),
-    ):
+    return {
+        "found": found,
+        "false alarm": extra,
+        "missed": missed,
+        "wrong class": swapped,
+        "ignored": ignored,
+    }
+
+
+def error_overlay(rgb: Picture, mask: NDArray[Any], target: NDArray[Any], task: Task) -> Picture:
+    """Return the picture, dimmed and grey, with right and wrong pixels in `ERROR_COLOURS`.
+
+    What they mean is said by `error_layers`; ignored pixels are black.
+
+    Args:
+        rgb: (H, W, 3).
+        mask: Predicted labels, (H, W); multilabel (C, H, W).
+        target: True labels of the same shape.
+        task: What the labels mean.
+    """
+    grey = rgb.mean(axis=-1, keepdims=True) * 0.55
+    picture = np.repeat(grey.astype(np.uint8), 3, axis=-1)
+    layers = error_layers(mask, target, task)
+    ignored = layers.pop("ignored")
+    for name, where in layers.items():
+        opacity = 0.6 if name == "found" else 0.9
         _tint(picture, where, np.asarray(ERROR_COLOURS[name]), opacity)
     picture[ignored] = 0
     return picture
@@ -186,7 +205,7 @@ def _tint(picture: Picture, where: NDArray[np.bool_], colour: NDArray[Any], opac
     picture[where] = np.rint(tinted).astype(np.uint8)
 
 
-def shrink(picture: Picture, max_size: int, *, is_labels: bool = False) -> Picture:
+def shrink(picture: NDArray[Any], max_size: int, *, is_labels: bool = False) -> NDArray[Any]:
     """Return the picture no larger than `max_size` on its longer side, in pixels.
 
     Averages areas; `is_labels` picks the nearest pixel instead, so that no colour is new.
@@ -197,7 +216,7 @@ def shrink(picture: Picture, max_size: int, *, is_labels: bool = False) -> Pictu
         return picture
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     method = cv2.INTER_NEAREST_EXACT if is_labels else cv2.INTER_AREA
-    return np.asarray(cv2.resize(picture, size, interpolation=method), dtype=np.uint8)
+    return np.asarray(cv2.resize(picture, size, interpolation=method), dtype=picture.dtype)
 
 
 def gallery(

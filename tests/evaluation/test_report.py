@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from delineate.evaluation.details import DetailCollector
 from delineate.evaluation.evaluate import choose_examples
 from delineate.evaluation.report import build_report, show
 from delineate.evaluation.result import Evaluation, Example
@@ -25,7 +31,7 @@ class PixelsAreProbs:
 class Elements(HTMLParser):
     """Notes the elements of a page, and fails where they are not closed in order."""
 
-    void = frozenset(["meta", "img", "rect", "line", "circle", "polyline", "br"])
+    void = frozenset(["meta", "img", "input", "rect", "line", "circle", "polyline", "br"])
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,12 +67,16 @@ def evaluation_of(kind: TaskKind, num_images: int = 3, *, is_empty: bool = False
         if is_empty:
             probs, target = np.zeros_like(probs), np.zeros_like(target)
         samples.append(LabelledImage(f"{index}{HOSTILE}.png", probs, target))
-    scores = score_samples(PixelsAreProbs(), samples, task, thresholds=thresholds)
+    collector = DetailCollector(task)
+    scores = score_samples(
+        PixelsAreProbs(), samples, task, thresholds=thresholds, observe=collector
+    )
     for rank, index in choose_examples([i.scores["dice"] for i in scores.images]):
         _, pixels, target, _ = samples[index]
         mask = task.mask(pixels.transpose(2, 0, 1), thresholds)
         dice = scores.images[index].scores["dice"]
-        examples.append(Example(rank, samples[index].name, dice, pixels, target, mask))
+        probs = pixels.transpose(2, 0, 1)
+        examples.append(Example(rank, samples[index].name, dice, pixels, target, mask, probs))
     return Evaluation(
         split="test",
         data={"name": f"data{HOSTILE}", "digest": "ab"},
@@ -80,6 +90,8 @@ def evaluation_of(kind: TaskKind, num_images: int = 3, *, is_empty: bool = False
         scores=scores,
         examples=tuple(examples),
         folder=Path("nowhere"),
+        details=collector.finish(),
+        alerts=(f"look out {HOSTILE}",),
     )
 
 
@@ -90,20 +102,73 @@ def test_the_report_is_whole_offline_and_escaped(kind: TaskKind) -> None:
     elements.feed(page)
     elements.close()
     assert elements.open == []
-    assert elements.of("script") == []
+    assert [script.get("type") for script in elements.of("script")] == ["application/json", None]
     assert HOSTILE not in page
+    assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
-    pictures = elements.of("img")
+    assert len(elements.of("image")) == 3
+    assert len(elements.of("img")) == 3 * 3
+    pictures = [e for e in elements.of("div") if e.get("class") == "layers"]
     assert len(pictures) == 3 * 4
-    assert all(picture["src"].startswith("data:image/") for picture in pictures)
-    assert all(picture["alt"] for picture in pictures)
+    assert all(picture["role"] == "img" and picture["aria-label"] for picture in pictures)
+    assert not any("style" in attributes for _, attributes in elements.found)
     links = [v for _, a in elements.found for k, v in a.items() if k in ("href", "src")]
     assert all(link.startswith(("#", "data:image/")) for link in links)
     assert not re.search(r"url\(|@import|https?:", page)
     drawings = [drawing for drawing in elements.of("svg") if drawing.get("role") == "img"]
-    assert len(drawings) == (3 if kind == "multiclass" else 4)
+    assert len(drawings) == 5
     assert all(drawing["aria-label"] for drawing in drawings)
-    assert not re.search(r"\b(?:nan|None|inf)\b", re.sub(r"data:[^\"]+", "", page))
+    shown = re.sub(r"<script>.*</script>", "", re.sub(r"data:[^\"]+", "", page), flags=re.DOTALL)
+    assert not re.search(r"\b(?:nan|None|inf)\b", shown)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+def test_the_script_gets_counts_and_exact_bytes(kind: TaskKind) -> None:
+    evaluation = evaluation_of(kind)
+    page = build_report(evaluation)
+    found = re.search(r'id="page-data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    data = json.loads(found[1])
+    example = evaluation.examples[0]
+    probs = example.probs
+    assert probs is not None
+    if kind == "multiclass":
+        entry = data["classes"][0]
+        assert entry["start"] == 0
+        assert entry["total"][0] == evaluation.scores.counts.num_pixels
+        assert entry["right"][0] == np.trace(evaluation.scores.counts.matrix)
+        confidences = probs.max(axis=0)
+    else:
+        for index, entry in enumerate(data["classes"]):
+            tp, fp, fn, tn = evaluation.scores.histogram.counts_at(index, 0.4)
+            start = entry["start"]
+            assert entry["levels"][start] == pytest.approx(0.4)
+            assert (entry["tp"][start], entry["fp"][start]) == (tp, fp)
+            assert (entry["positives"], entry["negatives"]) == (tp + fn, fp + tn)
+        confidences = probs[0]
+    levels = np.asarray(data["classes"][0]["levels"], dtype=np.float32)
+    assert (np.diff(levels) > 0).all()
+    assert len(levels) <= 255
+    address = data["examples"][0]["sources"][0].partition(",")[2]
+    plane = np.asarray(Image.open(io.BytesIO(base64.b64decode(address))))
+    for level in (0, 10, 100, len(levels) - 1):
+        reached = confidences.astype(np.float32) >= levels[level]
+        assert ((plane[..., 0] > level) == reached).all()
+    truth = example.target[0] if kind == "multilabel" else example.target
+    assert (plane[..., 1] == truth).all()
+
+
+def test_the_policy_lets_in_the_page_alone() -> None:
+    page = build_report(evaluation_of("binary"))
+    policy = re.search(r'Security-Policy" content="(.*?)"', page)
+    assert policy is not None
+    assert "unsafe" not in policy[1]
+    assert "default-src 'none'" in policy[1]
+    for tag in ("style", "script"):
+        block = re.search(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        assert block is not None
+        digest = base64.b64encode(hashlib.sha256(block[1].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy[1]
 
 
 def test_headline_numbers_are_those_of_the_scores() -> None:
@@ -113,7 +178,7 @@ def test_headline_numbers_are_those_of_the_scores() -> None:
     assert f'<dd class="value">{show(pooled["dice"])}</dd>' in page
     assert f"mean over images {show(per_image['dice'])}" in page
     assert "opening radius 1" in page
-    assert "hole" not in page
+    assert "min hole area" not in page
 
 
 def test_nothing_but_empty_images_still_gives_a_report() -> None:

@@ -55,6 +55,8 @@ def test_a_page_has_what_an_offline_page_needs() -> None:
     assert page.startswith("<!DOCTYPE html>")
     assert '<html lang="en">' in page
     assert "default-src 'none'" in page
+    assert "script-src 'none'" in page
+    assert "<script" not in page
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
     assert re.findall(r'href="(.*?)"', page) == ["#section-1", "#section-2"]
@@ -78,7 +80,8 @@ def test_heat_table_shows_shares_of_rows_and_counts() -> None:
     assert "90.0 %" in block
     assert "10.0 %" in block
     assert block.count("–") == 2
-    assert block.count('class="strong"') == 1
+    assert block.count("strong") == 1
+    assert 'class="step-18 strong"' in block
 
 
 def test_a_bar_without_a_score_is_text() -> None:

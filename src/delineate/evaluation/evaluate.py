@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from delineate.config import DataConfig, TaskConfig, build_settings, merge_settings
 from delineate.errors import DataError, UsageError
+from delineate.evaluation.details import DetailCollector
+from delineate.evaluation.intervals import score_intervals
 from delineate.evaluation.report import build_report
 from delineate.evaluation.result import Evaluation, Example, Rank, SplitName
 from delineate.evaluation.scoring import LabelledImage, SplitScores, score_samples
@@ -98,6 +100,7 @@ def evaluate(
     images = ImageCache(
         samples, decoder, limit_gib=settings.data.cache_gib, description=f"reading {split} images"
     )
+    collector = DetailCollector(loaded.task)
     scores = score_samples(
         predictor,
         track(_labelled(images), f"evaluating {split} images", total=len(images)),
@@ -105,6 +108,7 @@ def evaluate(
         thresholds=_thresholds(predictor),
         num_bins=settings.evaluation.num_bins,
         postprocess=_postprocess(predictor),
+        observe=collector,
     )
     evaluation = Evaluation(
         split=cast(SplitName, split),
@@ -114,6 +118,10 @@ def evaluate(
         scores=scores,
         examples=tuple(_examples(scores, images, predictor)),
         folder=folder,
+        intervals=score_intervals(
+            [image.counts for image in scores.images], [sample.group for sample in samples]
+        ),
+        details=collector.finish(),
     )
     write_evaluation(evaluation)
     return evaluation
@@ -139,8 +147,9 @@ def choose_examples(
         (index for index, score in enumerate(scores) if score is not None),
         key=lambda index: (cast(float, scores[index]), index),
     )
-    worst = order[:count]
-    best = order[len(worst) :][::-1][:count]
+    # Of few images each kind gets its share, the worst first.
+    worst = order[: min(count, -(-len(order) // 3))]
+    best = order[len(worst) :][::-1][: min(count, -(-(len(order) - len(worst)) // 2))]
     between = order[len(worst) : len(order) - len(best)]
     start = max(0, (len(between) - count) // 2)
     return [
@@ -233,9 +242,11 @@ def _examples(scores: SplitScores, images: ImageCache, predictor: Predictor) -> 
     dices = [image.scores["dice"] for image in scores.images]
     for rank, index in choose_examples(dices):
         pixels, target, valid = images[index]
-        mask = predictor.predict_mask(pixels, valid)
+        probs = predictor.predict_probs(pixels, valid)
         name = scores.images[index].name
-        yield Example(rank, name, dices[index], pixels, target, mask)
+        yield Example(
+            rank, name, dices[index], pixels, target, predictor.mask(probs), probs.astype("float32")
+        )
 
 
 def _digest(samples: Sequence[Sample]) -> str:

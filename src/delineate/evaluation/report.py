@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from delineate.evaluation.report_curves import draw_curves
+from delineate.evaluation.report_examples import draw_examples, script_data
 from delineate.metrics.confusion import CONVENTION
 from delineate.pages import (
-    Row,
     Section,
     Tile,
     bar,
     details,
     heat_table,
-    legend,
+    notice,
     paragraph,
-    picture_rows,
     render_page,
+    subheading,
     table,
+    threshold_control,
     tiles,
-)
-from delineate.pictures import (
-    ERROR_COLOURS,
-    class_colours,
-    error_overlay,
-    overlay,
-    shrink,
-    to_rgb,
 )
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from delineate.evaluation.result import Evaluation, Example
+    from delineate.evaluation.result import Evaluation
     from delineate.evaluation.scoring import SplitScores
     from delineate.task import Task
 
-PICTURE_SIZE = 512
-"""Longer side of a picture, in pixels."""
-
 NUM_ROWS_OPEN = 25
 """A table of more images than this is folded."""
+MAX_ROWS = 300
+"""Images in the table, the worst ones, so that the page stays small; the rest is in the JSON."""
 
 UNDEFINED = "–"
 
@@ -52,19 +42,22 @@ def build_report(evaluation: Evaluation) -> str:
     scores = evaluation.scores
     model, data = evaluation.model["name"] or "the model", evaluation.data["name"]
     count = len(scores.images)
+    data_of_page = script_data(evaluation)
     return render_page(
         f"{model} on {data}",
         [
             Section("Result", _result(evaluation)),
-            Section("Curves", draw_curves(scores)),
+            Section("Curves and pictures", _explore(evaluation, data_of_page)),
             Section("Classes", _classes(scores)),
-            Section("Examples", _examples(evaluation)),
             Section("Every image", [_images(scores)]),
             Section("How it was made", _making(evaluation)),
         ],
         lead=f"Evaluation on the {evaluation.split} split: {count} "
         f"image{'' if count == 1 else 's'}, {scores.counts.num_pixels:,} pixels that count"
         f"{' (summed over the classes)' if scores.task.kind == 'multilabel' else ''}.",
+        alerts=evaluation.alerts,
+        script="report.js",
+        data=data_of_page,
     )
 
 
@@ -94,7 +87,7 @@ def _result(evaluation: Evaluation) -> list[Markup]:
     blocks = [tiles(items)]
     if evaluation.split != "test":
         blocks.append(
-            paragraph(
+            notice(
                 f"The {evaluation.split} split took part in making this model, so these numbers "
                 "flatter it. Judge it by the test split."
             )
@@ -102,6 +95,42 @@ def _result(evaluation: Evaluation) -> list[Markup]:
     blocks.append(paragraph(_meaning(scores)))
     blocks.append(details("The convention behind these numbers", paragraph(CONVENTION)))
     return blocks
+
+
+def _explore(evaluation: Evaluation, data: dict[str, Any]) -> list[Markup]:
+    """Return the curves and the pictures, under one slider."""
+    task = evaluation.scores.task
+    blocks = []
+    if data["classes"]:
+        is_threshold = data["mode"] == "threshold"
+        numbers = {"coverage": "Decided", "accuracy": "Right where decided"}
+        if is_threshold:
+            names = ("dice", "iou", "precision", "recall", "specificity")
+            numbers = {name: name.capitalize() if name != "iou" else "IoU" for name in names}
+        blocks.append(
+            threshold_control(
+                "Threshold" if is_threshold else "Least confidence",
+                task.class_names if is_threshold else (),
+                numbers,
+                len(data["classes"][0]["levels"]),
+                "The model's threshold" if is_threshold else "Decide every pixel",
+            )
+        )
+        blocks.append(
+            paragraph(
+                "The slider moves these numbers, the marks on the curves and the pictures; away "
+                "from the model's threshold they are without post-processing."
+                if is_threshold
+                else "The slider leaves pixels undecided (grey) whose most probable class is less "
+                "probable than that."
+            )
+        )
+    return [
+        *blocks,
+        *draw_curves(evaluation),
+        subheading("The worst, the middle and the best"),
+        *draw_examples(evaluation),
+    ]
 
 
 def _iou_label(task: Task) -> str:
@@ -174,55 +203,6 @@ def _classes(scores: SplitScores) -> list[Markup]:
     return blocks
 
 
-def _examples(evaluation: Evaluation) -> list[Markup]:
-    task = evaluation.scores.task
-    if not evaluation.examples:
-        return [paragraph("No image has foreground in its target or prediction.")]
-    colours = class_colours(task.num_classes).tolist()
-    shown = {task.class_names[index]: colours[index] for index in task.foreground}
-    kinds = ["false alarm", "missed", "wrong class"]
-    if task.kind == "binary":
-        kinds = ["found", "false alarm", "missed"]
-    elif len(task.foreground) == task.num_classes and task.kind == "multiclass":
-        kinds = ["wrong class"]
-    return [
-        paragraph(
-            "The images with the lowest Dice first, then some of the middle, then the highest. "
-            "Truth and prediction:"
-        ),
-        legend(shown),
-        paragraph("Errors (the image behind them is dimmed; ignored pixels are black):"),
-        legend({kind: ERROR_COLOURS[kind] for kind in kinds}),
-        picture_rows(
-            ["Image", "Truth", "Prediction", "Errors"],
-            [_example(example, task) for example in evaluation.examples],
-        ),
-    ]
-
-
-def _example(example: Example, task: Task) -> Row:
-    rgb = shrink(to_rgb(example.pixels), PICTURE_SIZE)
-    target = _shrink_labels(example.target, task)
-    mask = _shrink_labels(example.mask, task)
-    height, width = example.pixels.shape[:2]
-    return Row(
-        f"{example.name} ({example.rank})",
-        [
-            rgb,
-            overlay(rgb, target, task),
-            overlay(rgb, mask, task),
-            error_overlay(rgb, mask, target, task),
-        ],
-        f"Dice {show(example.dice)}, {width} × {height} pixels",
-    )
-
-
-def _shrink_labels(labels: np.ndarray, task: Task) -> np.ndarray:
-    if task.kind == "multilabel":
-        return np.stack([shrink(channel, PICTURE_SIZE, is_labels=True) for channel in labels])
-    return shrink(labels.astype(np.uint8), PICTURE_SIZE, is_labels=True)
-
-
 def _images(scores: SplitScores) -> Markup:
     rows: list[list[str | Markup]] = []
     ranked = sorted(
@@ -237,10 +217,12 @@ def _images(scores: SplitScores) -> Markup:
         row: list[str | Markup] = [image.name, dice]
         row += [show(values[key]) for key in ("iou", "precision", "recall", "pixel_accuracy")]
         rows.append(row)
+    shown = rows[:MAX_ROWS]
+    left_out = f"; {len(rows) - len(shown)} better ones are in metrics.json"
     block = table(
-        "Scores of each image, the worst first",
+        f"Scores of each image, the worst first{left_out if len(rows) > len(shown) else ''}",
         ["Image", "Dice", "IoU", "Precision", "Recall", "Pixel accuracy"],
-        rows,
+        shown,
     )
     return details(f"All {len(rows)} images", block) if len(rows) > NUM_ROWS_OPEN else block
 

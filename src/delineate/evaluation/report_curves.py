@@ -6,20 +6,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from delineate.evaluation.reliability import reliability
+from delineate.evaluation.slider import confidence_levels
 from delineate.pages import Line, Mark, figure, figures, legend, paragraph, plot_lines
 from delineate.pictures import class_colours
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+    from delineate.evaluation.confidence import ConfidenceTally
+    from delineate.evaluation.result import Evaluation
     from delineate.evaluation.scoring import SplitScores
 
 
-def draw_curves(scores: SplitScores) -> list[Markup]:
+def draw_curves(evaluation: Evaluation) -> list[Markup]:
     """Return the figures of a split and what they mean, as blocks of a page."""
+    scores = evaluation.scores
     task, histogram = scores.task, scores.histogram
     colours = class_colours(task.num_classes).tolist()
-    precision_recall, roc, dice, dice_marks, points = [], [], [], [], []
+    precision_recall, roc, roc_marks, dice, dice_marks, points = [], [], [], [], [], []
     for index in range(task.num_classes):
         curve = histogram.precision_recall(index)
         if curve is not None:
@@ -32,11 +37,17 @@ def draw_curves(scores: SplitScores) -> list[Markup]:
         threshold = scores.thresholds[index]
         at = histogram.scores_at(index, threshold)
         if at["recall"] is not None and at["precision"] is not None:
-            points.append(Mark(at["recall"], at["precision"], f"at {threshold:.3f}"))
+            points.append(Mark(at["recall"], at["precision"], f"{threshold:.3f}", f"pr-{index}"))
+        if at["recall"] is not None and at["specificity"] is not None:
+            roc_marks.append(
+                Mark(1 - at["specificity"], at["recall"], f"{threshold:.3f}", f"roc-{index}")
+            )
         values = histogram.dice_curve(index)
         if values is not None:
             dice.append(Line(histogram.thresholds, values, colours[index]))
-            dice_marks.append(Mark(threshold, at["dice"] or 0.0, f"{threshold:.3f}"))
+            dice_marks.append(
+                Mark(threshold, at["dice"] or 0.0, f"{threshold:.3f}", f"dice-{index}")
+            )
     against = "" if task.kind == "binary" else ", each class against the rest"
     drawn = [
         figure(
@@ -45,7 +56,7 @@ def draw_curves(scores: SplitScores) -> list[Markup]:
                 "Recall",
                 "Precision",
                 precision_recall,
-                marks=points if len(points) == 1 else (),
+                marks=points,
             ),
             f"Every threshold is a point{against}. The upper right corner is perfect.",
         ),
@@ -55,6 +66,7 @@ def draw_curves(scores: SplitScores) -> list[Markup]:
                 "False positive rate",
                 "True positive rate",
                 roc,
+                marks=roc_marks,
                 has_diagonal=True,
             ),
             f"The broken line is chance{against}. The upper left corner is perfect.",
@@ -74,17 +86,55 @@ def draw_curves(scores: SplitScores) -> list[Markup]:
                 "little.",
             )
         )
+    if evaluation.details is not None and evaluation.details.confidence is not None:
+        drawn.append(_coverage(evaluation.details.confidence))
+    drawn.append(_reliability(scores))
     drawn.append(_sorted_dice(scores))
     blocks = [figures(drawn)]
     if task.num_classes > 1:
         blocks.insert(0, legend(dict(zip(task.class_names, colours, strict=True))))
     blocks.append(
         paragraph(
-            f"Curves are of the probabilities before post-processing, exact to 1/"
-            f"{histogram.num_bins:,} of the probability."
+            "Curves are of the probabilities before post-processing, exact at each of "
+            f"{histogram.num_bins:,} thresholds."
         )
     )
     return blocks
+
+
+def _coverage(tally: ConfidenceTally) -> Markup:
+    levels = confidence_levels(tally)
+    total, right = tally.reached(levels)
+    is_any = total > 0
+    coverage, accuracy = total[is_any] / max(1, total[0]), right[is_any] / total[is_any]
+    return figure(
+        plot_lines(
+            "Accuracy by share decided",
+            "Share of the pixels decided",
+            "Accuracy of the decided",
+            [Line(coverage, accuracy, class_colours(1)[0].tolist())],
+            marks=[Mark(1.0, float(accuracy[0]), "all", "coverage")] if is_any.any() else (),
+        ),
+        "What is gained by leaving the least confident pixels to a person.",
+    )
+
+
+def _reliability(scores: SplitScores) -> Markup:
+    colours = class_colours(scores.task.num_classes).tolist()
+    lines = []
+    for index in range(scores.task.num_classes):
+        predicted, observed = reliability(scores.histogram, index)
+        lines.append(Line(predicted, observed, colours[index]))
+    return figure(
+        plot_lines(
+            "Calibration",
+            "Probability that the model gives",
+            "Share of these pixels that are so",
+            lines,
+            has_diagonal=True,
+        ),
+        "On the broken line a probability means what it says; below it the model is too sure.",
+    )
 
 
 def _sorted_dice(scores: SplitScores) -> Markup:

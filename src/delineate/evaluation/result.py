@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from delineate.evaluation.details import Details
+    from delineate.evaluation.intervals import Intervals
     from delineate.evaluation.scoring import SplitScores
 
 FORMAT_VERSION = 1
@@ -32,6 +34,8 @@ class Example:
     pixels: NDArray[Any]
     target: NDArray[Any]
     mask: NDArray[np.uint8]
+    probs: NDArray[Any] | None = None
+    """(C, H, W), for the slider; None shows the mask alone."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ class Evaluation:
     examples: tuple[Example, ...]
     folder: Path
     """Holds `metrics.json` and `report.html`."""
+    intervals: Intervals | None = None
+    """How sure the scores are."""
+    details: Details | None = None
+    """What else was seen of the images."""
+    alerts: tuple[str, ...] = ()
+    """What a reader of the numbers must not miss."""
 
     @property
     def metrics(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -13,7 +14,7 @@ from delineate.metrics.confusion import ConfusionCounts, Scores, mean_of_defined
 from delineate.metrics.curves import ProbabilityHistogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,6 +46,9 @@ class LabelledImage(NamedTuple):
     """(H, W) labels; multilabel (C, H, W)."""
     valid: NDArray[np.bool_] | None = None
     """Pixels that count beside the target's ignored ones, (H, W); None counts all."""
+
+
+Observer = Callable[[LabelledImage, "NDArray[np.float32]", "NDArray[np.uint8]"], None]
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ def score_samples(
     thresholds: Sequence[float] | None = None,
     num_bins: int = 4096,
     postprocess: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+    observe: Observer | None = None,
 ) -> SplitScores:
     """Predict each image once and score it.
 
@@ -159,6 +164,8 @@ def score_samples(
         num_bins: Bins of the histograms behind curves and tuning, a power of two.
         postprocess: Applied to each mask before it is counted; the curves stay those of the raw
             probabilities. Needs `thresholds` unless the task is multiclass.
+        observe: Called for each image with the sample, its probabilities (C, H, W) and the mask
+            that is counted. Needs `thresholds` unless the task is multiclass.
 
     Raises:
         UsageError: If thresholds and task do not fit.
@@ -172,7 +179,7 @@ def score_samples(
             f"got {len(thresholds)}"
         )
     is_tuning = task.has_threshold and thresholds is None
-    if is_tuning and postprocess is not None:
+    if is_tuning and (postprocess is not None or observe is not None):
         raise UsageError("thresholds are tuned on raw masks; give thresholds to post-process too")
 
     pooled = ProbabilityHistogram(task, num_bins)
@@ -190,9 +197,13 @@ def score_samples(
             histograms.append(histogram.counts.astype(np.uint32))
             continue
         mask = task.mask(probs, thresholds)
+        if postprocess is not None:
+            mask = postprocess(mask)
         image_counts = ConfusionCounts(task)
-        image_counts.update(mask if postprocess is None else postprocess(mask), target, valid)
+        image_counts.update(mask, target, valid)
         counts.append(image_counts)
+        if observe is not None:
+            observe(LabelledImage(*sample), probs, mask)
     if not names:
         raise DataError("there is no image to score; the split is empty")
 

@@ -1,6 +1,13 @@
-"""Offline HTML pages: one file, no script, no network, light and dark, readable on paper."""
+"""Offline HTML pages: one file, no network, light and dark, whole on paper and without script."""
 
-from delineate.pages.plots import Line, Mark, plot_lines
+from delineate.pages.layers import (
+    LayeredRow,
+    View,
+    outlined,
+    overlay_address,
+    values_address,
+)
+from delineate.pages.plots import Line, Mark, plot_area, plot_lines
 from delineate.pages.rendering import (
     Row,
     Section,
@@ -10,30 +17,44 @@ from delineate.pages.rendering import (
     figure,
     figures,
     heat_table,
+    layered_rows,
     legend,
+    notice,
     paragraph,
     picture_rows,
     render_page,
+    subheading,
     table,
+    threshold_control,
     tiles,
 )
 
 __all__ = [
+    "LayeredRow",
     "Line",
     "Mark",
     "Row",
     "Section",
     "Tile",
+    "View",
     "bar",
     "details",
     "figure",
     "figures",
     "heat_table",
+    "layered_rows",
     "legend",
+    "notice",
+    "outlined",
+    "overlay_address",
     "paragraph",
     "picture_rows",
+    "plot_area",
     "plot_lines",
     "render_page",
+    "subheading",
     "table",
+    "threshold_control",
     "tiles",
+    "values_address",
 ]

@@ -38,6 +38,8 @@ class Mark:
     x: float
     y: float
     label: str
+    key: str = ""
+    """Name by which a script finds the mark to move it."""
 
 
 def plot_lines(
@@ -47,6 +49,7 @@ def plot_lines(
     lines: Sequence[Line],
     *,
     marks: Sequence[Mark] = (),
+    dots: Sequence[tuple[float, float]] = (),
     has_diagonal: bool = False,
 ) -> Markup:
     """Return a plot of lines over the unit square.
@@ -60,6 +63,7 @@ def plot_lines(
         y_label: Beside the vertical axis, 0 to 1.
         lines: Drawn in order, the line style cycling with the colour.
         marks: Points of note.
+        dots: Small points, such as one per image.
         has_diagonal: Whether to draw the line of chance, from (0, 0) to (1, 1).
     """
     parts = [
@@ -80,10 +84,24 @@ def plot_lines(
                 DASHES[index // 10 % len(DASHES)] if len(lines) > 10 else "none",
             )
         )
+    for x, y in dots:
+        parts.append(
+            Markup('<circle class="dot" cx="{}" cy="{}" r="3"/>').format(_across(x), _down(y))
+        )
     for mark in marks:
         parts.append(_draw_mark(mark))
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
+
+
+def plot_area() -> dict[str, float]:
+    """Return where the unit square lies in a plot, in units of its view box."""
+    return {
+        "left": LEFT,
+        "top": TOP,
+        "width": WIDTH - LEFT - RIGHT,
+        "height": HEIGHT - TOP - BOTTOM,
+    }
 
 
 def _across(x: float) -> float:
@@ -142,15 +160,15 @@ def _points(line: Line) -> str:
 
 def _draw_mark(mark: Mark) -> Markup:
     is_right = mark.x > 0.6
-    x, y = _across(mark.x), _down(mark.y)
     return Markup(
-        '<circle class="mark" cx="{}" cy="{}" r="4.5"/>'
-        '<text class="mark-label" x="{}" y="{}" text-anchor="{}">{}</text>'
+        '<g data-mark="{}" transform="translate({} {})"><circle class="mark" r="4.5"/>'
+        '<text class="mark-label" x="{}" y="{}" text-anchor="{}">{}</text></g>'
     ).format(
-        x,
-        y,
-        x - 9 if is_right else x + 9,
-        y + 18 if mark.y > 0.5 else y - 10,
+        mark.key,
+        _across(mark.x),
+        _down(mark.y),
+        -9 if is_right else 9,
+        18 if mark.y > 0.5 else -10,
         "end" if is_right else "start",
         mark.label,
     )

@@ -7,7 +7,9 @@ that opens offline. The template and the style sheet lie beside this module.
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,10 +20,14 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from delineate.pages.layers import photo_address
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from delineate.pages.layers import LayeredRow
 
 FOLDER = Path(__file__).parent
 
@@ -68,16 +74,65 @@ def _macros() -> Any:
     return environment.get_template("template.html").module
 
 
-def render_page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
+def render_page(
+    title: str,
+    sections: Sequence[Section],
+    *,
+    lead: str = "",
+    alerts: Sequence[str] = (),
+    script: str = "",
+    data: Mapping[str, Any] | None = None,
+) -> str:
     """Return a whole HTML document.
+
+    Its content security policy lets in no network, no form, no frame, and only the very style
+    sheet and script that it holds, by their digests.
 
     Args:
         title: Of the window and the page; escaped, as all text is.
         sections: In reading order; each gets a link at the top.
         lead: A sentence under the title.
+        alerts: What a reader must not miss, shown before everything else.
+        script: Name of a file beside the template that makes the page interactive. The page must
+            say everything without it too.
+        data: What the script reads, JSON-ready.
     """
-    style = Markup((FOLDER / "page.css").read_text(encoding="utf-8"))
-    return str(_macros().page(title, lead, sections, style))
+    style = (FOLDER / "page.css").read_text(encoding="utf-8")
+    code = (FOLDER / script).read_text(encoding="utf-8") if script else ""
+    return str(
+        _macros().page(
+            title,
+            lead,
+            alerts,
+            sections,
+            Markup(style),
+            Markup(code),
+            _script_data(data),
+            _policy(style, code),
+        )
+    )
+
+
+def _policy(style: str, code: str) -> str:
+    scripts = f"'sha256-{_digest(code)}'" if code else "'none'"
+    return (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+        f"style-src 'sha256-{_digest(style)}'; script-src {scripts}"
+    )
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _script_data(data: Mapping[str, Any] | None) -> Markup:
+    """Return JSON that no text in it can end or turn into markup."""
+    if data is None:
+        return Markup("")
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
 
 
 def paragraph(text: str | Markup) -> Markup:
@@ -143,7 +198,7 @@ def heat_table(
             share = int(count) / total if total else 0.0
             cells.append(
                 {
-                    "share": round(100 * share, 1),
+                    "step": round(20 * share),
                     "is_strong": share > STRONG_SHARE,
                     "text": f"{100 * share:.1f} %" if total else "–",
                     "note": f"{int(count):,}",
@@ -165,6 +220,47 @@ def picture_rows(headings: Sequence[str], rows: Sequence[Row]) -> Markup:
         for r in rows
     ]
     return Markup(_macros().picture_rows(headings, strips))
+
+
+def layered_rows(rows: Sequence[LayeredRow]) -> Markup:
+    """Return strips of views, each strip with its photograph stored once."""
+    strips = [
+        {
+            "title": row.title,
+            "note": row.note,
+            "height": row.photo.shape[0],
+            "width": row.photo.shape[1],
+            "address": photo_address(row.photo),
+            "views": row.views,
+        }
+        for row in rows
+    ]
+    return Markup(_macros().layered_rows(strips))
+
+
+def subheading(text: str) -> Markup:
+    """Return a heading inside a section."""
+    return Markup(_macros().subheading(text))
+
+
+def notice(text: str | Markup) -> Markup:
+    """Return a paragraph that warns."""
+    return Markup(_macros().notice(text))
+
+
+def threshold_control(
+    label: str, names: Sequence[str], numbers: Mapping[str, str], num_levels: int, reset: str
+) -> Markup:
+    """Return the slider of `report.js`, hidden until the script runs.
+
+    Args:
+        label: What the slider moves.
+        names: The classes to choose from; one needs no choice.
+        numbers: Key (as the script writes it) and label of each number shown.
+        num_levels: Positions of the slider.
+        reset: What the button that goes back says.
+    """
+    return Markup(_macros().threshold_control(label, names, numbers, num_levels, reset))
 
 
 def data_address(picture: NDArray[np.uint8]) -> str:
