@@ -9,10 +9,12 @@ from delineate.pages.layers import (
 )
 from delineate.pages.plots import Line, Mark, plot_area, plot_lines
 from delineate.pages.rendering import (
+    Card,
     Row,
     Section,
     Tile,
     bar,
+    card,
     details,
     figure,
     figures,
@@ -27,9 +29,11 @@ from delineate.pages.rendering import (
     table,
     threshold_control,
     tiles,
+    with_code,
 )
 
 __all__ = [
+    "Card",
     "LayeredRow",
     "Line",
     "Mark",
@@ -38,6 +42,7 @@ __all__ = [
     "Tile",
     "View",
     "bar",
+    "card",
     "details",
     "figure",
     "figures",
@@ -57,4 +62,5 @@ __all__ = [
     "threshold_control",
     "tiles",
     "values_address",
+    "with_code",
 ]

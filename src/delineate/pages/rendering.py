@@ -63,6 +63,21 @@ class Row:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Card:
+    """A framed entry of a list."""
+
+    title: str
+    badge: str
+    """A word or two before the title."""
+    lines: Sequence[tuple[str, str | Markup]]
+    """Label, which may be empty, and text of each paragraph; see `with_code`."""
+    kind: str = ""
+    """`error` sets it off."""
+    anchor: str = ""
+    """What links to it name."""
+
+
 @cache
 def _macros() -> Any:
     environment = jinja2.Environment(
@@ -246,6 +261,20 @@ def subheading(text: str) -> Markup:
 def notice(text: str | Markup) -> Markup:
     """Return a paragraph that warns."""
     return Markup(_macros().notice(text))
+
+
+def card(item: Card, blocks: Sequence[Markup] = ()) -> Markup:
+    """Return a framed entry, with blocks under its text."""
+    return Markup(_macros().card(item, blocks))
+
+
+def with_code(text: str) -> Markup:
+    """Return text in which what stands between backticks is set as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part
+        for number, part in enumerate(parts)
+    )
 
 
 def threshold_control(
