@@ -176,9 +176,9 @@ class ProbabilityHistogram:
         if probs.dtype.itemsize < 4:
             probs = probs.astype(np.float32)
         if self.layout == "even":
-            return (probs * probs.dtype.type(self.num_bins)).astype(np.intp)
+            return np.asarray(probs * probs.dtype.type(self.num_bins)).astype(np.intp)
         if probs.dtype != np.float32:
-            return np.searchsorted(self.thresholds, probs, side="right") - 1
+            return np.asarray(np.searchsorted(self.thresholds, probs, side="right") - 1)
         # The edges are the float32 whose mantissa ends in zeros, so a bin is a float's first bits.
         # The mirrored bins contain their upper end as a value of 1 - p (exact from 1/2 on): one
         # step of the float below is the bin's last.
