@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
+
+from delineate.data.doctor.edges import edge_agreement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from delineate.task import Task
+
+SPECK_PIXELS = 2
+"""Parts and holes of at most this many pixels are specks: slips of a pen, or of a conversion."""
+
+TINY_PIXELS = 16
+"""Parts of fewer pixels are tiny: a network that halves its resolution twice sees one pixel."""
+
+MAX_SIDE = 1024
+"""Of larger images, a window of this side with many outlines is compared with the edges."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The connected parts of one class that do not touch the border of the image."""
+
+    count: int
+    num_specks: int
+    """Parts of at most `SPECK_PIXELS` pixels."""
+    num_tiny: int
+    """Parts larger than a speck and smaller than `TINY_PIXELS`."""
+    speck: tuple[int, int] | None = None
+    """Row and column of one of the specks."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +46,16 @@ class Content:
     """Pixels of each class (binary: background, foreground; multilabel: positives)."""
     num_ignored: int
     """Pixels that do not count."""
+    class_levels: tuple[float | None, ...] = ()
+    """Mean grey value of each class less that of the image, in deviations of the image; None for
+    classes that do not occur. Empty where the image has one value only."""
+    class_parts: tuple[Parts, ...] = ()
+    """For each class, in the order of `class_pixels`; in a binary task, those of the background
+    are the holes of the foreground."""
+    border_shares: tuple[float, ...] = ()
+    """Share of each class in the pixels along the border of the image."""
+    agreement: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """Of the mask's outlines with the image's edges, by shift; see `edge_agreement`."""
 
 
 def measure_content(pixels: NDArray[Any], target: NDArray[np.uint8], task: Task) -> Content:
@@ -31,10 +66,108 @@ def measure_content(pixels: NDArray[Any], target: NDArray[np.uint8], task: Task)
         target: Class indices, (H, W); multilabel (K, H, W). `task.ignore_index` does not count.
         task: What the indices mean.
     """
-    counted = target != task.ignore_index
+    outlines: NDArray[Any] = target
     if task.kind == "multilabel":
-        counts = [int((band == 1).sum()) for band in target]
+        members = [band == 1 for band in target]
+        counted = (target != task.ignore_index).all(axis=0)
+        outlines = _pack_bands(target)
     else:
         num_classes = 2 if task.kind == "binary" else task.num_classes
-        counts = np.bincount(target[counted], minlength=num_classes).tolist()
-    return Content(tuple(counts), int(target.size - counted.sum()))
+        members = [target == index for index in range(num_classes)]
+        counted = target != task.ignore_index
+    num_ignored = int((target == task.ignore_index).sum())
+    grey = _grey(pixels)
+    return Content(
+        class_pixels=tuple(int(member.sum()) for member in members),
+        num_ignored=num_ignored,
+        class_levels=_measure_levels(grey, members, counted),
+        class_parts=tuple(
+            _measure_parts(member, connectivity=4 if index == 0 and task.kind == "binary" else 8)
+            for index, member in enumerate(members)
+        ),
+        border_shares=tuple(_border_share(member) for member in members),
+        agreement=_measure_agreement(grey, outlines, counted),
+    )
+
+
+def _pack_bands(target: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return a number for each combination of classes, (H, W)."""
+    packed = np.zeros(target.shape[1:], np.int64)
+    for band in target[:60]:
+        packed = (packed << 1) | (band == 1)
+    return packed
+
+
+def _grey(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the mean of the colours, finite, (H, W); of four channels the last may be alpha."""
+    num_channels = pixels.shape[2]
+    colours = pixels[..., : 3 if num_channels == 4 else num_channels]
+    grey = np.asarray(colours.mean(axis=2, dtype=np.float32))
+    if pixels.dtype.kind == "f":
+        finite = np.isfinite(grey)
+        if not finite.all():
+            grey[~finite] = grey[finite].mean() if finite.any() else 0
+    return grey
+
+
+def _measure_levels(
+    grey: NDArray[np.float32], members: list[NDArray[np.bool_]], counted: NDArray[np.bool_]
+) -> tuple[float | None, ...]:
+    values = grey[counted]
+    deviation = float(values.std()) if values.size else 0.0
+    if deviation < 1e-6:
+        return ()
+    mean = float(values.mean())
+    return tuple(
+        (float(grey[member].mean()) - mean) / deviation if member.any() else None
+        for member in members
+    )
+
+
+def _measure_parts(member: NDArray[np.bool_], connectivity: int) -> Parts:
+    number, _, stats, _ = cv2.connectedComponentsWithStats(
+        member.view(np.uint8), connectivity=connectivity, ltype=cv2.CV_32S
+    )
+    if number < 2:
+        return Parts(0, 0, 0)
+    left, top, width, height, areas = stats[1:].T
+    is_inside = (left > 0) & (top > 0)
+    is_inside &= (left + width < member.shape[1]) & (top + height < member.shape[0])
+    areas = areas[is_inside]
+    is_speck = areas <= SPECK_PIXELS
+    speck: tuple[int, int] | None = None
+    if is_speck.any():
+        first = int(np.flatnonzero(is_inside)[is_speck.argmax()])
+        speck = int(top[first]), int(left[first])
+    num_specks = int(is_speck.sum())
+    num_tiny = int((areas < TINY_PIXELS).sum()) - num_specks
+    return Parts(len(areas), num_specks, num_tiny, speck)
+
+
+def _border_share(member: NDArray[np.bool_]) -> float:
+    border = np.concatenate([member[0], member[-1], member[:, 0], member[:, -1]])
+    return float(border.mean())
+
+
+def _measure_agreement(
+    grey: NDArray[np.float32], labels: NDArray[Any], counted: NDArray[np.bool_]
+) -> NDArray[np.float32] | None:
+    window = _busiest_window(labels)
+    is_whole = bool(counted.all())
+    return edge_agreement(grey[window], labels[window], None if is_whole else counted[window])
+
+
+def _busiest_window(labels: NDArray[Any]) -> tuple[slice, slice]:
+    """Return the window of at most `MAX_SIDE` pixels a side that holds the most outlines."""
+    starts = []
+    for axis in (0, 1):
+        length = labels.shape[axis]
+        if length <= MAX_SIDE:
+            starts.append(0)
+            continue
+        changes = (np.diff(labels, axis=1 - axis) != 0).sum(axis=1 - axis)
+        total = np.concatenate([[0], np.cumsum(changes)])
+        sums = total[MAX_SIDE:] - total[:-MAX_SIDE]
+        starts.append(int(sums.argmax()))
+    rows, cols = starts
+    return slice(rows, rows + MAX_SIDE), slice(cols, cols + MAX_SIDE)
