@@ -21,6 +21,7 @@ PUBLIC_NAMES = {
     "build_loss",
     "build_model",
     "build_settings",
+    "doctor",
     "evaluate",
     "info",
     "load_model",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from delineate.config import build_settings as build_settings
     from delineate.config import read_settings as read_settings
     from delineate.config import save_settings as save_settings
+    from delineate.data.doctor.diagnosis import doctor as doctor
     from delineate.data.samples import write_sample as write_sample
     from delineate.errors import DelineateError as DelineateError
     from delineate.evaluation.evaluate import evaluate as evaluate
@@ -40,6 +41,7 @@ _MODULES = {
     "build_loss": "delineate.losses",
     "build_model": "delineate.models",
     "build_settings": "delineate.config",
+    "doctor": "delineate.data.doctor.diagnosis",
     "evaluate": "delineate.evaluation.evaluate",
     "info": "delineate.model_file",
     "load_model": "delineate.model_file",

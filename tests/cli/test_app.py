@@ -59,7 +59,7 @@ def test_yaml_keys_get_hints(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "did you mean 'batch_size'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "info"])
+@pytest.mark.parametrize("command", ["demo", "doctor", "train", "evaluate", "predict", "info"])
 def test_help_names_the_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, "--help"]) == 0
     text = capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_train_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> N
         assert setting.flag in text
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info"])
+@pytest.mark.parametrize("command", ["doctor", "train", "evaluate", "predict", "info"])
 def test_commands_have_the_arguments_of_their_functions(command: str) -> None:
     function = inspect.signature(getattr(delineate, command)).parameters
     assert list(inspect.signature(getattr(commands, command)).parameters) == list(function)

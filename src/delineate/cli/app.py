@@ -13,6 +13,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from delineate.cli.display import (
+    print_diagnosis,
     print_evaluation,
     print_info,
     print_prediction,
@@ -21,12 +22,13 @@ from delineate.cli.display import (
 )
 from delineate.cli.setting_flags import split_setting_flags
 from delineate.config import Settings
-from delineate.errors import DelineateError, UsageError
+from delineate.errors import DataError, DelineateError, UsageError
 
 Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 Overrides = Annotated[dict[str, Any] | None, Parameter(parse=False)]
 
 SETTABLE: dict[str, tuple[str, ...]] = {
+    "doctor": ("data", "task"),
     "train": tuple(name for name in Settings.model_fields if name != "format_version"),
     "evaluate": ("task", "data", "evaluation", "prediction"),
     "predict": ("prediction",),
@@ -51,6 +53,43 @@ def demo(*, out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("demo")
     from delineate.demo import demo as run_demo
 
     run_demo(out)
+
+
+@app.command
+def doctor(
+    data: Path,
+    /,
+    *,
+    out: Out = None,
+    fix: Path | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Read every file of a data set and tell all that is wrong with it, and what settles it.
+
+    Prints the findings, and writes them as a page with pictures (doctor.html) and as JSON
+    (findings.json). The folder also keeps the digest of every file (manifest.json), so that the
+    next look tells which files changed. Nothing is written into DATA.
+
+    Exits with 3 if an error stands, with 0 if there are warnings only. An error that you looked at
+    and do not share is silenced by --data.accept NAME.
+
+    Args:
+        data: A folder, a data.yaml or a CSV of paths.
+        out: Folder of the results; doctor/NAME unless given.
+        fix: Folder for a repaired copy of the data; the original stays as it is.
+        json: Print the findings as JSON instead of a table.
+        overrides: The settings that flags named.
+    """
+    from delineate.data.doctor.diagnosis import doctor as run_doctor
+
+    diagnosis = run_doctor(data, out=out, fix=fix, overrides=overrides)
+    print_diagnosis(diagnosis, as_json=json)
+    if diagnosis.errors:
+        number = len(diagnosis.errors)
+        raise DataError(
+            f"{data} has {number} error{'' if number == 1 else 's'} to settle before a training"
+        )
 
 
 @app.command

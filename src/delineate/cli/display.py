@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from delineate.config.reference import Setting, list_settings, section_descripti
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from delineate.data.doctor.diagnosis import Diagnosis
     from delineate.evaluation.result import Evaluation
     from delineate.prediction.predict import PredictionSummary
     from delineate.training.trainer import TrainingResult
@@ -71,6 +74,42 @@ def print_training(result: TrainingResult) -> None:
         f"{result.best_epoch}, on the validation split {scores}"
     )
     console.print(f"run    {result.run}\nmodel  {result.model}")
+
+
+def print_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
+    """Print what the doctor found, as a table or as JSON."""
+    if as_json:
+        print(json.dumps(diagnosis.to_json(), indent=1, ensure_ascii=False))
+        return
+    table = Table(box=box.ROUNDED, show_lines=True)
+    table.add_column("finding", no_wrap=True)
+    table.add_column("files", justify="right")
+    table.add_column("what is wrong, why it matters, what settles it", ratio=1)
+    for finding in diagnosis.findings:
+        style = "bold red" if finding.severity == "error" else "yellow"
+        text = Text(f"{_shorten(finding.what)}\n")
+        text.append(f"{finding.why}\n", style="dim")
+        text.append(f"→ {finding.fix}", style="cyan")
+        name = Text(f"{finding.severity}\n{finding.code}", style=style)
+        table.add_row(name, str(len(finding.files) or "–"), text)
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    if diagnosis.findings:
+        console.print(table)
+    num_warnings = len(diagnosis.findings) - len(diagnosis.errors)
+    console.print(
+        f"{diagnosis.num_files} files of {diagnosis.data} were read: {len(diagnosis.errors)} "
+        f"error{'' if len(diagnosis.errors) == 1 else 's'}, {num_warnings} "
+        f"warning{'' if num_warnings == 1 else 's'}",
+        highlight=False,
+    )
+    if diagnosis.out is None:
+        console.print("page       not written into the data; name a folder by --out")
+    else:
+        console.print(f"page       {diagnosis.out / 'doctor.html'}")
+
+
+def _shorten(text: str, limit: int = 1200) -> str:
+    return text if len(text) <= limit else f"{text[:limit]} ... (the page and --json tell all)"
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

@@ -90,6 +90,8 @@ class DataConfig(Config):
     """Values from here on are foreground in masks of greys (anti-aliased, JPEG) or of instances."""
     exclude: tuple[str, ...] = ()
     """Glob patterns of files or folders that are left out, relative to DATA."""
+    accept: tuple[str, ...] = ()
+    """Findings of 'delineate doctor', by their names, that you looked at and that stop nothing."""
     groups: str | None = None
     """Regular expression on an image's relative path; images whose matches agree stay together."""
     split: tuple[Fraction, Fraction, Fraction] = (0.7, 0.15, 0.15)
@@ -446,6 +448,9 @@ class TuningConfig(Config):
     """Whether a temperature is fitted that calibrates the probabilities."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Parts of the validation images, by group, by which the gain is proved."""
+    effort: NonNegativeFloat = 40.0
+    """Millions of pixels that the search for post-processing may go through: all images, once for
+    each class and pair of radii, the smallest radii first; 0 tunes the threshold alone."""
     memory_mib: NonNegativeInt = 256
     """Memory for predictions of the validation images; the rest goes to a temporary file."""
 

@@ -189,7 +189,7 @@ def read_codes(raster: Raster, path: Path, reading: Reading, *, mean: bool = Fal
         if reading == "index":
             return pixels[..., 0]
         colours = raster.palette[: int(pixels.max(initial=0)) + 1]
-        _check_palette(raster, path)
+        check_palette(raster, path)
         used = np.bincount(pixels.ravel(), minlength=len(colours)) > 0
         codes: NDArray[Any] = (
             _grey_values(colours, used, path, mean=mean)
@@ -212,7 +212,12 @@ def read_codes(raster: Raster, path: Path, reading: Reading, *, mean: bool = Fal
     return _grey_values(pixels[..., :3], np.True_, path, mean=mean)
 
 
-def _check_palette(raster: Raster, path: Path) -> None:
+def check_palette(raster: Raster, path: Path) -> None:
+    """Refuse indices beyond the palette.
+
+    Raises:
+        DataError: If there are some.
+    """
     size = 0 if raster.palette is None else len(raster.palette)
     if raster.pixels.max(initial=0) >= size:
         raise DataError(
@@ -236,10 +241,13 @@ def _grey_values(
     return values
 
 
-def pack_colours(colours: NDArray[np.uint8]) -> NDArray[np.int64]:
+def pack_colours(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Return (..., 3) colours as 0xRRGGBB, (...)."""
-    red, green, blue = (colours[..., channel].astype(np.int64) for channel in range(3))
-    return (red << 16) | (green << 8) | blue
+    packed = colours[..., 0].astype(np.int32)
+    for channel in (1, 2):
+        packed <<= 8
+        packed |= colours[..., channel]
+    return packed
 
 
 def as_integers(pixels: NDArray[Any], path: Path) -> NDArray[Any]:

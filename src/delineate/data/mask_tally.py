@@ -11,6 +11,7 @@ from typing import Literal
 from delineate.data.mask_decoder import (
     Reading,
     as_integers,
+    check_palette,
     count_codes,
     format_code,
     pack_colours,
@@ -100,7 +101,7 @@ def tally_mask(raster: Raster, path: Path, *, is_multilabel: bool = False) -> Ta
     """
     num_bands = raster.pixels.shape[2]
     if raster.palette is not None:
-        read_codes(raster, path, "colour")
+        check_palette(raster, path)
         counts = count_codes(raster.pixels)
         colours = pack_colours(raster.palette).tolist()
         return Tally(path, "palette", counts, {index: colours[index] for index in counts})

@@ -41,3 +41,8 @@ def run_checks(examination: Examination, checks: tuple[Check, ...] = CHECKS) -> 
     """Return the findings of checks, errors first, else in the order of the table."""
     findings = [finding for check in checks for finding in check(examination)]
     return sorted(findings, key=lambda finding: finding.severity != "error")
+
+
+def describe_check(check: Check) -> str:
+    """Return the first sentence of a check's docstring."""
+    return (check.__doc__ or "").strip().splitlines()[0]
