@@ -1,0 +1,1 @@
+"""Measure a data set: sizes, channels, class balance, object size and thinness."""
