@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from delineate.config import Fraction, ModelConfig, PredictionConfig
 from delineate.errors import DelineateError, ModelFileError
@@ -65,6 +65,9 @@ class SegmentationModel:
     """How thresholds, post-processing and temperature were chosen, as `Tuning.as_dict` says it."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Where the weights come from: versions, data digest, seed, configuration."""
+    reference: dict[str, Any] = field(default_factory=dict)
+    """What new images are compared with, each part optional: ``calibration`` (probability to
+    frequency), ``familiarity`` (the look of training images) and ``images`` (their digests)."""
 
 
 class _Strict(BaseModel):
@@ -76,6 +79,24 @@ class _Architecture(_Strict):
     in_channels: Annotated[int, Field(ge=1, le=_MAX_CHANNELS)]
     num_classes: Annotated[int, Field(ge=1, le=_MAX_CHANNELS)]
     settings: dict[str, Any]
+
+
+class _Familiarity(_Strict):
+    looks: Annotated[list[list[float]], Field(min_length=1)]
+    yardstick: Annotated[float, Field(gt=0)] | None
+
+    @field_validator("looks")
+    @classmethod
+    def _check_rows(cls, looks: list[list[float]]) -> list[list[float]]:
+        if len({len(look) for look in looks}) != 1:
+            raise ValueError("rows of different lengths")
+        return looks
+
+
+class _Reference(_Strict):
+    calibration: list[Annotated[list[tuple[Fraction, Fraction]], Field(min_length=1)]] | None = None
+    familiarity: _Familiarity | None = None
+    images: list[str] = []
 
 
 class _Document(_Strict):
@@ -93,6 +114,7 @@ class _Document(_Strict):
     metrics: dict[str, Any]
     tuning: dict[str, Any]
     provenance: dict[str, Any]
+    reference: _Reference = _Reference()
 
 
 def save_model(model: SegmentationModel, path: Path) -> None:
@@ -198,6 +220,7 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> SegmentationMo
         metrics=document["metrics"],
         tuning=document["tuning"],
         provenance=document["provenance"],
+        reference=document.get("reference", {}),
     )
 
 
@@ -236,6 +259,7 @@ def _describe(model: SegmentationModel) -> dict[str, Any]:
         "metrics": model.metrics,
         "tuning": model.tuning,
         "provenance": model.provenance,
+        "reference": model.reference,
     }
     return cast("dict[str, Any]", _plain(document))
 
@@ -284,6 +308,15 @@ def _check_document(document: dict[str, Any], path: Path) -> None:
             "preprocessing",
         ),
     ]
+    if checked.reference.calibration is not None:
+        facts.append(
+            (
+                "number of calibrations",
+                len(checked.reference.calibration),
+                task.num_classes,
+                "the task",
+            )
+        )
     if checked.thresholds is not None:
         facts.append(
             ("number of thresholds", len(checked.thresholds), task.num_classes, "the task")

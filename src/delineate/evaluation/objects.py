@@ -83,7 +83,7 @@ def measure_objects(
                 image=np.full(count, image, np.intp),
                 class_index=np.full(count, index, np.intp),
                 area=areas[1:].astype(np.float64),
-                found=np.bincount(own, predicted[index][where], count + 1)[1:],
+                found=np.bincount(own, predicted[index][where], count + 1)[1:].astype(np.float64),
                 contrast=np.abs(inside - _ring_means(grey, where, labels, count)) / spread,
             )
         )

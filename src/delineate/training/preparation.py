@@ -19,15 +19,25 @@ from delineate.config import (
     save_settings,
 )
 from delineate.data.cache import ImageCache
+from delineate.data.image_digest import digest_pixels
 from delineate.data.inventory import Inventory, build_inventory, read_data_file, save_inventory
 from delineate.data.masks import MaskDecoder, inspect_masks
 from delineate.errors import DataError, UsageError
 from delineate.evaluation.scoring import LabelledImage
+from delineate.prediction.familiarity import (
+    Familiarity,
+    learn_familiarity,
+    look_windows,
+    measure_look,
+    remembered,
+)
 from delineate.preprocessing import Preprocessing, measure_preprocessing
 from delineate.recipes.planner import Decision, measure_facts, plan
 from delineate.training.run_folder import Notes, choose_run_folder, prepare_run_folder
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from delineate.task import Task
 
 
@@ -45,6 +55,8 @@ class Preparation:
     """The training split."""
     validation_images: ImageCache
     notes: Notes
+    reference: dict[str, Any]
+    """What the model remembers of the training images (`SegmentationModel.reference`)."""
 
     def validation_samples(self) -> Iterator[LabelledImage]:
         """Yield the validation images, whole."""
@@ -113,7 +125,8 @@ def prepare(
         limit_gib=0.25 * limit,
         description="reading validation images",
     )
-    preprocessing = measure_preprocessing(images.images())
+    digests: list[str] = []
+    preprocessing = measure_preprocessing(_noting_digests(images.images(), digests))
     facts = measure_facts(
         task,
         in_channels=preprocessing.in_channels,
@@ -141,7 +154,29 @@ def prepare(
         images=images,
         validation_images=validation_images,
         notes=notes,
+        reference={
+            "images": sorted(set(digests)),
+            "familiarity": _remember(images, preprocessing).as_dict(),
+        },
     )
+
+
+def _noting_digests(images: Iterator[NDArray[Any]], digests: list[str]) -> Iterator[NDArray[Any]]:
+    for pixels in images:
+        digest = digest_pixels(pixels)
+        if digest is not None:
+            digests.append(digest)
+        yield pixels
+
+
+def _remember(images: ImageCache, preprocessing: Preprocessing) -> Familiarity:
+    looks, groups = [], []
+    for index in remembered(len(images)):
+        pixels = images[index].pixels
+        windows = [pixels[window] for window in look_windows(*pixels.shape[:2])]
+        looks.append(measure_look(windows, preprocessing))
+        groups.append(images.samples[index].group)
+    return learn_familiarity(looks, groups)
 
 
 def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from delineate.evaluation.result import Evaluation, Example
 from delineate.files import digest_file, write_text
 from delineate.model_file import FILE_NAME, SegmentationModel, save_model
 from delineate.pictures import error_overlay, gallery, label_picture, shrink, to_rgb
+from delineate.prediction.quality import fit_calibration
 from delineate.training.assembly import Parts, describe_architecture
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def save_run_model(prep: Preparation, parts: Parts, validation: Validation) -> P
             }
         },
         provenance=prep.provenance(),
+        reference={**prep.reference, "calibration": fit_calibration(scores.histogram)},
     )
     path = prep.run / FILE_NAME
     save_model(model, path)
