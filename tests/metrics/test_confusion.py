@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    jaccard_score,
+    precision_recall_fscore_support,
+    recall_score,
+)
 
 from delineate.errors import ShapeError
-from delineate.metrics.confusion import ConfusionCounts, mean_of_defined, score_counts
+from delineate.metrics.confusion import AVERAGES, ConfusionCounts, mean_of_defined, score_counts
 from delineate.task import Task
 
 BINARY = Task("binary", ("cell",))
@@ -44,6 +51,56 @@ def test_multiclass_equals_scikit_learn(seed: int, num_classes: int) -> None:
         assert scores["recall"] == pytest.approx(recall[index], abs=1e-12)
     accuracy = accuracy_score(target.ravel(), mask.ravel())
     assert counts.pixel_accuracy == pytest.approx(accuracy, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), num_classes=st.integers(2, 6))
+def test_averages_equal_scikit_learn(seed: int, num_classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = tuple("abcdef"[:num_classes])
+    target, mask = rng.integers(0, num_classes, (2, 40, 30), dtype=np.uint8)
+    counts = count(Task("multiclass", names, background="a"), mask, target)
+    for with_background in (True, False):
+        labels = list(range(0 if with_background else 1, num_classes))
+        averages = counts.averages(with_background=with_background)
+        assert tuple(averages) == AVERAGES
+        for average, found in averages.items():
+            arguments = {"labels": labels, "average": average}
+            precision, recall, f1, _ = precision_recall_fscore_support(
+                target.ravel(), mask.ravel(), **arguments
+            )
+            iou = jaccard_score(target.ravel(), mask.ravel(), **arguments)
+            for name, expected in zip(
+                ("precision", "recall", "dice", "iou"), (precision, recall, f1, iou), strict=True
+            ):
+                assert found[name] == pytest.approx(expected, abs=1e-12)
+    recall = counts.averages(with_background=True)["macro"]["recall"]
+    expected = balanced_accuracy_score(target.ravel(), mask.ravel())
+    assert recall == pytest.approx(expected, abs=1e-12)
+    micro = counts.averages(with_background=True)["micro"]
+    assert micro["dice"] == pytest.approx(counts.pixel_accuracy, abs=1e-12)
+
+
+def test_balanced_accuracy_and_specificity_equal_scikit_learn() -> None:
+    rng = np.random.default_rng(2)
+    target = (rng.random((50, 40)) < 0.1).astype(np.uint8)
+    mask = (rng.random((50, 40)) < 0.1 + 0.5 * target).astype(np.uint8)
+    scores = count(BINARY, mask, target).scores()
+    expected = balanced_accuracy_score(target.ravel(), mask.ravel())
+    assert scores["balanced_accuracy"] == pytest.approx(expected, abs=1e-12)
+    expected = recall_score(target.ravel(), mask.ravel(), pos_label=0)
+    assert scores["specificity"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_averages_leave_out_what_is_undefined() -> None:
+    # "road" is never predicted: scikit-learn would take its precision as 0.
+    counts = count(CLASSES, [[0, 0, 2, 2]], [[1, 0, 2, 0]])
+    averages = counts.averages()
+    assert averages["macro"]["precision"] == averages["weighted"]["precision"] == 0.5
+    assert averages["macro"]["recall"] == averages["weighted"]["recall"] == 0.5
+    empty = count(BINARY, [[0, 0]], [[0, 0]]).averages()
+    assert empty["weighted"]["dice"] is empty["micro"]["dice"] is None
+    assert empty["micro"]["specificity"] == 1.0
 
 
 def test_binary_counts_by_hand() -> None:
@@ -100,6 +157,7 @@ def test_undefined_ratios_are_none() -> None:
         "precision": None,
         "recall": 0.0,
         "specificity": None,
+        "balanced_accuracy": None,
     }
     assert mean_of_defined([None, None]) is None
     assert mean_of_defined([None, 0.0, 1.0]) == 0.5
@@ -111,6 +169,8 @@ def test_adding_equals_counting_together() -> None:
     together = count(CLASSES, mask, target)
     halves = count(CLASSES, mask[:4], target[:4]) + count(CLASSES, mask[4:], target[4:])
     np.testing.assert_array_equal(together.matrix, halves.matrix)
+    again = ConfusionCounts(CLASSES).rebuild(halves.as_dict())
+    assert again.scores() == together.scores()
 
 
 def test_counts_beyond_float32_are_exact() -> None:

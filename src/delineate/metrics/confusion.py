@@ -17,14 +17,22 @@ import numpy as np
 from delineate.errors import ShapeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from delineate.task import Task
 
 Scores = dict[str, float | None]
 
-CLASS_SCORES = ("dice", "iou", "precision", "recall", "specificity")
-"""The scores of one class, each in [0, 1] or undefined."""
+CLASS_SCORES = ("dice", "iou", "precision", "recall", "specificity", "balanced_accuracy")
+"""The scores of one class against the rest, each in [0, 1] or undefined.
+
+Balanced accuracy is the mean of recall and specificity, undefined where one of them is.
+"""
+
+AVERAGES = ("macro", "weighted", "micro")
+"""How the scores of classes become one number; see `ConfusionCounts.averages`."""
 
 CONVENTION = (
     "Counts are pooled over all pixels of the split; per-image means stand beside them. "
@@ -45,17 +53,26 @@ def mean_of_defined(values: Iterable[float | None]) -> float | None:
 
 def score_counts(tp: int, fp: int, fn: int, tn: int) -> Scores:
     """Return `CLASS_SCORES` of one class from its counts; None where undefined."""
+    recall, specificity = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
+    is_defined = recall is not None and specificity is not None
     return {
         "dice": _ratio(2 * tp, 2 * tp + fp + fn),
         "iou": _ratio(tp, tp + fp + fn),
         "precision": _ratio(tp, tp + fp),
-        "recall": _ratio(tp, tp + fn),
-        "specificity": _ratio(tn, tn + fp),
+        "recall": recall,
+        "specificity": specificity,
+        "balanced_accuracy": mean_of_defined((recall, specificity)) if is_defined else None,
     }
 
 
 def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
+
+
+def _weighted_mean(values: list[float | None], weights: list[int]) -> float | None:
+    defined = [(v, w) for v, w in zip(values, weights, strict=True) if v is not None]
+    total = sum(weight for _, weight in defined)
+    return sum(value * weight for value, weight in defined) / total if total else None
 
 
 class ConfusionCounts:
@@ -121,6 +138,14 @@ class ConfusionCounts:
         pairs = target.astype(np.int64).ravel() * num_labels + mask.ravel()
         return np.bincount(pairs, minlength=num_labels**2).reshape(num_labels, num_labels)
 
+    def as_dict(self) -> dict[str, NDArray[np.int64]]:
+        """Return the counts by name, ready to be stored or summed over processes."""
+        return {"matrix": self.matrix}
+
+    def rebuild(self, arrays: Mapping[str, NDArray[Any]]) -> ConfusionCounts:
+        """Return counts of the same task that hold what `as_dict` returned."""
+        return ConfusionCounts(self.task, arrays["matrix"])
+
     def __add__(self, other: ConfusionCounts) -> ConfusionCounts:
         return ConfusionCounts(self.task, self.matrix + other.matrix)
 
@@ -167,6 +192,32 @@ class ConfusionCounts:
             for name in ("dice", "iou"):
                 means[f"{name}_with_background"] = mean_of_defined(s[name] for s in per_class)
         return means
+
+    def averages(self, *, with_background: bool = False) -> dict[str, Scores]:
+        """Return each of `CLASS_SCORES`, averaged over the classes in each way of `AVERAGES`.
+
+        - ``macro``: every class counts alike.
+        - ``weighted``: each class counts by its pixels in the target; IoU so weighted is the
+          frequency-weighted IoU.
+        - ``micro``: one score, of the counts summed over the classes. With the background of a
+          multiclass task Dice, precision and recall are then the pixel accuracy.
+
+        Args:
+            with_background: Average over all classes, not over `task.foreground` alone.
+        """
+        counts = self.class_counts()
+        if not with_background:
+            counts = tuple(counts[index] for index in self.task.foreground)
+        per_class = [score_counts(*c) for c in counts]
+        weights = [tp + fn for tp, _, fn, _ in counts]
+        summed = (sum(column) for column in zip(*counts, strict=True))
+        return {
+            "macro": {name: mean_of_defined(s[name] for s in per_class) for name in CLASS_SCORES},
+            "weighted": {
+                name: _weighted_mean([s[name] for s in per_class], weights) for name in CLASS_SCORES
+            },
+            "micro": score_counts(*summed),
+        }
 
     @property
     def is_true_empty(self) -> bool:
