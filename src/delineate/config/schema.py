@@ -98,6 +98,8 @@ class DataConfig(Config):
     """Shares of training, validation and test where the folder has no split of its own."""
     split_seed: int = 0
     """Seed of the split; kept apart from the training seed so that runs share their test set."""
+    normalisation: Literal["dataset", "image"] = "dataset"
+    """Whose mean and standard deviation images get: the training images', or each its own."""
     cache_gib: NonNegativeFloat = 4.0
     """Memory for decoded images, in GiB; what does not fit is decoded again each time."""
     num_workers: int | None = None
@@ -448,6 +450,8 @@ class TuningConfig(Config):
     """Whether a temperature is fitted that calibrates the probabilities."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Parts of the validation images, by group, by which the gain is proved."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    """How sure a gain must be, by groups of images that had no say, to be taken."""
     effort: NonNegativeFloat = 40.0
     """Millions of pixels that the search for post-processing may go through: all images, once for
     each class and pair of radii, the smallest radii first; 0 tunes the threshold alone."""

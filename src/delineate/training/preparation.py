@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,14 @@ from delineate.config import (
     save_settings,
 )
 from delineate.data.cache import ImageCache
+from delineate.data.fingerprint.fingerprint import FILE_NAME as FINGERPRINT
+from delineate.data.fingerprint.fingerprint import (
+    Fingerprint,
+    build_fingerprint,
+    save_fingerprint,
+    total_variation,
+)
+from delineate.data.fingerprint.image import measure_image
 from delineate.data.image_digest import digest_pixels
 from delineate.data.inventory import Inventory, build_inventory, read_data_file, save_inventory
 from delineate.data.masks import MaskDecoder, inspect_masks
@@ -32,7 +40,10 @@ from delineate.prediction.familiarity import (
     remembered,
 )
 from delineate.preprocessing import Preprocessing, measure_preprocessing
-from delineate.recipes.planner import Decision, measure_facts, plan
+from delineate.progress import track
+from delineate.recipes.facts import Facts, Wishes
+from delineate.recipes.planner import Decision, decide
+from delineate.recipes.rules import RULES
 from delineate.training.run_folder import Notes, choose_run_folder, prepare_run_folder
 
 if TYPE_CHECKING:
@@ -127,20 +138,17 @@ def prepare(
     )
     digests: list[str] = []
     preprocessing = measure_preprocessing(_noting_digests(images.images(), digests))
-    facts = measure_facts(
-        task,
-        in_channels=preprocessing.in_channels,
-        sizes=images.sizes,
-        class_counts=[int(pixels) for pixels in images.class_counts],
-        side_counts=[[int(pixels) for pixels in side] for side in images.side_counts],
-    )
-    decisions = plan(facts)
+    fingerprint = _measure_fingerprint(inventory, images, preprocessing)
+    wishes_of_plan = Wishes(batch_size=settings.training.batch_size)
+    decisions = decide(Facts(fingerprint, wishes_of_plan), RULES)
     settings = build_settings(
         _merge(*(decision.settings for decision in decisions), *layers), _name_sources(config)
     )
+    preprocessing = replace(preprocessing, kind=settings.data.normalisation)
     prepare_run_folder(run)
     save_settings(settings, run / "config.yaml")
     save_inventory(inventory, run / "inventory.csv")
+    save_fingerprint(fingerprint, run / FINGERPRINT)
     notes = Notes(run / "plan.md", f"Plan of {run.name}")
     notes.add("Data", _describe_data(inventory, task, images, preprocessing))
     notes.add("Choices", _describe_decisions(decisions, wanted))
@@ -177,6 +185,33 @@ def _remember(images: ImageCache, preprocessing: Preprocessing) -> Familiarity:
         looks.append(measure_look(windows, preprocessing))
         groups.append(images.samples[index].group)
     return learn_familiarity(looks, groups)
+
+
+def _measure_fingerprint(
+    inventory: Inventory, images: ImageCache, preprocessing: Preprocessing
+) -> Fingerprint:
+    top, bottom, left, right = (tuple(map(int, side)) for side in images.side_counts)
+    samples = inventory.of("train")
+    measurements = (
+        measure_image(
+            image.pixels,
+            image.target,
+            images.task,
+            in_channels=preprocessing.in_channels,
+            index=index,
+        )
+        for index, image in enumerate(track(images, "measuring images"))
+    )
+    return build_fingerprint(
+        measurements,
+        images.task,
+        len(samples),
+        digest=_digest_inventory(inventory),
+        dtype=str(preprocessing.dtype),
+        num_groups=len({sample.group for sample in samples}),
+        top_bottom_difference=total_variation(top, bottom),
+        left_right_difference=total_variation(left, right),
+    )
 
 
 def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ SAMPLED_PIXELS = 4096
 """Pixels whose values are kept of an image, and as many again of its foreground."""
 MEASURED_OBJECTS = 1000
 """Objects of a class that are measured in an image; all are counted."""
-WINDOW = 1280
+WINDOW = 768
 """Side of the window, in pixels, whose objects and texture are measured in larger images."""
 RING = 5
 """Width of an object's surroundings, in pixels."""

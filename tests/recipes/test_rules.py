@@ -1,0 +1,139 @@
+"""Each row of the table of rules, with data that it is for and data that it is not for."""
+
+from dataclasses import replace
+
+import pytest
+
+from delineate.config import build_settings, merge_settings
+from delineate.data.fingerprint.fingerprint import ChannelStatistics, ClassStatistics, Fingerprint
+from delineate.recipes.facts import Facts, Wishes
+from delineate.recipes.planner import decide
+from delineate.recipes.rules import RULES
+
+CHANNEL = ChannelStatistics(100.0, 40.0, {"50": 100.0}, 150.0, 20.0, {"50": 150.0}, 0.2)
+CELL = ClassStatistics(
+    pixel_share=0.2,
+    image_share=1.0,
+    num_objects=400,
+    objects_per_image={"50": 10.0},
+    area={"50": 300.0},
+    width={"50": 13.0},
+    elongation=2.0,
+    typical_width=14.0,
+    boundary_share=0.1,
+    touching_share=0.1,
+    contrast=2.0,
+)
+ORDINARY = Fingerprint(
+    digest="0" * 64,
+    task_kind="binary",
+    class_names=("cell",),
+    in_channels=1,
+    dtype="uint8",
+    num_images=200,
+    num_groups=200,
+    heights={"50": 512.0},
+    widths={"50": 640.0},
+    num_pixels=200 * 512 * 640,
+    class_shares={"background": 0.8, "cell": 0.2},
+    channels=(CHANNEL,),
+    classes={"cell": CELL},
+    empty_share=0.0,
+    texture=0.1,
+    top_bottom_difference=0.02,
+    left_right_difference=0.02,
+)
+"""A set that no rule has to do anything about, but fold its stem."""
+
+
+NO_WISHES = Wishes()
+
+
+def facts_of(wishes=NO_WISHES, **changes):
+    return Facts(replace(ORDINARY, **changes), wishes)
+
+
+def rarer(share):
+    return {
+        "class_shares": {"background": 1 - share, "cell": share},
+        "classes": {"cell": replace(CELL, pixel_share=share)},
+    }
+
+
+FOUR = {
+    "task_kind": "multiclass",
+    "class_names": ("sky", "road", "car", "pole"),
+    "class_shares": {"sky": 0.5, "road": 0.4, "car": 0.09, "pole": 0.01},
+}
+CASES = {
+    "patch size": (facts_of(heights={"50": 200.0}), facts_of(heights={"50": 256.0})),
+    "folded stem": (facts_of(), facts_of(widths={"50": 100.0})),
+    "normalisation of small batches": (
+        facts_of(Wishes(batch_size=2)),
+        facts_of(Wishes(batch_size=3)),
+    ),
+    "normalisation of each image": (
+        facts_of(channels=(CHANNEL, replace(CHANNEL, between_images=0.9))),
+        facts_of(channels=(replace(CHANNEL, between_images=0.5),)),
+    ),
+    "upright scenes": (
+        facts_of(top_bottom_difference=0.6, left_right_difference=0.1),
+        facts_of(top_bottom_difference=0.6, left_right_difference=0.5),
+    ),
+    "stronger augmentation of small sets": (
+        facts_of(num_pixels=5_000_000),
+        facts_of(num_pixels=50_000_000),
+    ),
+    "class weights": (facts_of(**FOUR), facts_of(**rarer(0.01))),
+    "rare positives": (facts_of(**rarer(0.009)), facts_of(**rarer(0.03))),
+    "patches with foreground": (facts_of(empty_share=0.5), facts_of(empty_share=0.1)),
+    "costly misses": (facts_of(Wishes(misses_cost_more=True)), facts_of()),
+}
+
+
+def names(facts):
+    return [decision.name for decision in decide(facts, RULES)]
+
+
+def test_every_rule_has_its_case():
+    assert list(CASES) == [rule.name for rule in RULES]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_rule_applies_where_it_should_and_nowhere_else(name):
+    meant, other = CASES[name]
+    assert name in names(meant)
+    assert name not in names(other)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_rule_sets_is_valid_and_its_reason_holds_a_number(name):
+    decisions = decide(CASES[name][0], RULES)
+    for decision in decisions:
+        assert "{" not in decision.reason
+        assert any(character.isdigit() for character in decision.reason)
+    build_settings(merge_settings(*(decision.settings for decision in decisions)))
+
+
+def test_an_ordinary_set_keeps_the_defaults_but_for_its_stem():
+    assert names(facts_of()) == ["folded stem"]
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [((64, 64), 64), ((100, 200), 96), ((10, 10), 32), ((999, 960), 256)]
+)
+def test_patches_fit_into_the_images(size, side):
+    height, width = size
+    assert facts_of(heights={"50": height}, widths={"50": width}).patch_side == side
+
+
+def test_a_network_of_thin_lines_is_known_by_width_and_length():
+    lines = replace(CELL, typical_width=4.0, elongation=900.0)
+    thinnest = facts_of(classes={"cell": CELL, "road": lines}).thinnest
+    assert thinnest is not None
+    assert thinnest[0] == "road"
+    assert facts_of().thinnest is None
+
+
+def test_facts_without_pixels_have_no_imbalance():
+    assert facts_of(class_shares={}).imbalance == 1.0
