@@ -88,10 +88,12 @@ def unclear(found: FoundCodes, values: Sequence[int], config: TaskConfig) -> Fau
             files=found.files_of(values),
         )
     code, advice, odd, proposal = _advise(found, values, rest, config)
+    what = f"the masks hold the values {found.describe(values)}"
+    if code == "smooth-edges":
+        what = f"the masks hold {len(values)} grey values; {_say_cut(found, values)}"
     return fault(
         code,
-        f"the masks hold the values {found.describe(values)}"
-        + (f"; {_say_cut(found, values)}" if code == "smooth-edges" else ""),
+        what,
         advice,
         why=_WHY.get(code, "classes are numbered from 0, and a gap or a stray value is a mistake"),
         files=found.files_of(odd or values),

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 
 from delineate.data.doctor.file_checks import check_orientations, check_readable, check_sizes
 from delineate.data.doctor.findings import Finding
+from delineate.data.doctor.image_checks import check_channels, check_values
+from delineate.data.doctor.mask_checks import check_forms, check_legend_files, check_palettes
 from delineate.data.doctor.records import Examination
 
 Check = Callable[[Examination], Iterator[Finding]]
@@ -32,7 +34,12 @@ CHECKS: tuple[Check, ...] = (
     check_readable,
     check_sizes,
     check_orientations,
+    check_channels,
+    check_values,
     check_meaning,
+    check_forms,
+    check_palettes,
+    check_legend_files,
 )
 """Everything that the doctor looks for."""
 
