@@ -258,6 +258,11 @@ def subheading(text: str) -> Markup:
     return Markup(_macros().subheading(text))
 
 
+def bullets(items: Sequence[str | Markup]) -> Markup:
+    """Return a list."""
+    return Markup(_macros().bullets(items))
+
+
 def notice(text: str | Markup) -> Markup:
     """Return a paragraph that warns."""
     return Markup(_macros().notice(text))
