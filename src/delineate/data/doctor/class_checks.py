@@ -1,0 +1,185 @@
+"""Checks of classes: do they occur, in every split, in enough images, beside other classes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from delineate.data.doctor.findings import (
+    DropFiles,
+    Evidence,
+    Finding,
+    count,
+    exclude_line,
+    sample,
+)
+from delineate.data.doctor.records import Examination, PairRecord
+
+MIN_IMAGES = 5
+"""A class that occurs in fewer images is learned by heart, and its score is a matter of chance."""
+
+
+def check_one_class(examination: Examination) -> Iterator[Finding]:
+    """Find masks that are empty, full, ignored as a whole, or of a single class."""
+    decoder = examination.decoder
+    if decoder is None:
+        return
+    found: dict[str, list[PairRecord]] = {"ignored": [], "empty": [], "full": [], "single": []}
+    known = [(pair, pair.content) for pair in examination.pairs if pair.content is not None]
+    for pair, content in known:
+        present = [index for index, pixels in enumerate(content.class_pixels) if pixels]
+        if content.num_ignored and not present:
+            found["ignored"].append(pair)
+        elif decoder.task.kind == "binary":
+            if present == [0]:
+                found["empty"].append(pair)
+            elif present == [1]:
+                found["full"].append(pair)
+        elif decoder.task.kind == "multilabel":
+            if not present:
+                found["empty"].append(pair)
+        elif len(present) == 1:
+            found["single"].append(pair)
+    yield from _describe_one_class(found, len(known))
+
+
+def _describe_one_class(found: dict[str, list[PairRecord]], total: int) -> Iterator[Finding]:
+    for kind, code, words, why, advice in (
+        (
+            "ignored",
+            "ignored-mask",
+            "of which every pixel is ignored",
+            "they cost time and teach nothing",
+            "leave them out by {exclude}",
+        ),
+        (
+            "empty",
+            "empty-mask",
+            "without any foreground",
+            "if the objects were forgotten, they teach that such objects are background; if there "
+            "are none, they are good examples",
+            "look at them; draw what is missing, or leave them out by {exclude}",
+        ),
+        (
+            "full",
+            "full-mask",
+            "of foreground alone",
+            "a mask without an outline is often a placeholder, or inverted and empty",
+            "look at them; leave out what is wrong by {exclude}",
+        ),
+        (
+            "single",
+            "single-class-mask",
+            "of a single class",
+            "a mask without an outline is often a placeholder",
+            "look at them; leave out what is wrong by {exclude}",
+        ),
+    ):
+        pairs = found[kind]
+        if not pairs:
+            continue
+        files = tuple(sorted(path for pair in pairs for path in _mask_paths(pair)))
+        both = {path for pair in pairs for path in (pair.image.path, *_mask_paths(pair))}
+        yield Finding(
+            code,
+            "warning",
+            files,
+            f"{count(pairs, 'mask')} {words}, of {total} ({sample(files)})",
+            why,
+            advice.format(exclude=exclude_line(both)),
+            (DropFiles(tuple(sorted(both))),) if kind == "ignored" else (),
+            tuple(_show(pair) for pair in pairs),
+        )
+
+
+def _mask_paths(pair: PairRecord) -> list[str]:
+    return [mask.path for mask in pair.masks]
+
+
+def _show(pair: PairRecord, caption: str = "") -> Evidence:
+    mask = pair.masks[0].path if len(pair.masks) == 1 else None
+    return Evidence(pair.image.path, caption or pair.sample.split, mask=mask)
+
+
+def check_class_counts(examination: Examination) -> Iterator[Finding]:
+    """Find classes that occur nowhere, in some splits only, or in too few images."""
+    decoder = examination.decoder
+    if decoder is None:
+        return
+    names = decoder.task.class_names
+    offset = 1 if decoder.task.kind == "binary" else 0
+    holders: dict[str, list[PairRecord]] = {name: [] for name in names}
+    known = [(pair, pair.content) for pair in examination.pairs if pair.content is not None]
+    for pair, content in known:
+        for index, name in enumerate(names):
+            if content.class_pixels[index + offset]:
+                holders[name].append(pair)
+    if not known:
+        return
+    absent = [name for name, pairs in holders.items() if not pairs]
+    if absent:
+        yield Finding(
+            "absent-class",
+            "warning",
+            (),
+            f"{count(absent, 'class')} in no mask: {', '.join(absent)}".replace(
+                "classs", "classes"
+            ),
+            "a class without a pixel cannot be learned, and has no score",
+            "correct `data.legend` or `task.class_names`, or take the class out",
+        )
+    splits = [
+        split
+        for split in ("train", "val", "test")
+        if any(p.sample.split == split for p, _ in known)
+    ]
+    if len(splits) > 1:
+        yield from _check_splits(holders, splits)
+    rare = {name: pairs for name, pairs in holders.items() if 0 < len(pairs) < MIN_IMAGES}
+    if rare and len(known) >= 2 * MIN_IMAGES:
+        listed = ", ".join(f"{name} in {len(pairs)}" for name, pairs in rare.items())
+        yield Finding(
+            "rare-class",
+            "warning",
+            tuple(sorted({pair.image.path for pairs in rare.values() for pair in pairs})),
+            f"{_classes(rare)} in fewer than {MIN_IMAGES} of {len(known)} images: {listed}",
+            "so few examples are learned by heart, and a score over them is a matter of chance",
+            "add images that show them, or merge them with another class in `data.legend`",
+            evidence=tuple(_show(pair, name) for name, pairs in rare.items() for pair in pairs),
+        )
+
+
+def _check_splits(holders: dict[str, list[PairRecord]], splits: list[str]) -> Iterator[Finding]:
+    missing = {
+        name: [split for split in splits if split not in {pair.sample.split for pair in pairs}]
+        for name, pairs in holders.items()
+        if pairs
+    }
+    unlearned = [name for name, lacking in missing.items() if "train" in lacking]
+    unscored = {name: gone for name, gone in missing.items() if gone and "train" not in gone}
+    if unlearned:
+        pairs = [pair for name in unlearned for pair in holders[name]]
+        yield Finding(
+            "class-not-in-training",
+            "error",
+            tuple(sorted({pair.image.path for pair in pairs})),
+            f"{_classes(unlearned)} in no training image: {', '.join(unlearned)}",
+            "what training never shows cannot be learned, and counts against every model",
+            "move images that show it into training, or draw other splits by `--data.split-seed 1`",
+            evidence=tuple(_show(pair) for pair in pairs),
+        )
+    if unscored:
+        listed = ", ".join(f"{name} ({' and '.join(gone)})" for name, gone in unscored.items())
+        yield Finding(
+            "class-not-in-split",
+            "warning",
+            (),
+            f"{_classes(unscored)} absent from a split: {listed}",
+            "a class that validation lacks steers nothing, and one the test lacks has no score",
+            "move images that show it, or draw other splits by `--data.split-seed 1`",
+            evidence=tuple(_show(pair, name) for name in unscored for pair in holders[name][:4]),
+        )
+
+
+def _classes(names: Collection[str]) -> str:
+    number = len(names)
+    return "1 class" if number == 1 else f"{number} classes"
