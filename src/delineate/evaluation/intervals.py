@@ -281,7 +281,9 @@ def _pooled(flat: FloatArray, task: Task) -> dict[str, FloatArray]:
 
 
 def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    ratios = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=ratios, where=whole > 0)
+    return ratios
 
 
 def _mean_of_defined(values: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -159,18 +159,19 @@ def open_and_close(
         opening_radius: Of the disc, in pixels.
         closing_radius: Of the disc, in pixels.
     """
+    morphed: NDArray[Any] = codes
     if opening_radius:
         disc = _disc(opening_radius)
-        codes = cv2.dilate(cv2.erode(codes, disc), disc)
+        morphed = cv2.dilate(cv2.erode(morphed, disc), disc)
     if closing_radius:
         disc = _disc(closing_radius)
-        codes = cv2.erode(cv2.dilate(codes, disc), disc)
-    return codes
+        morphed = cv2.erode(cv2.dilate(morphed, disc), disc)
+    return np.asarray(morphed, dtype=np.uint8)
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:
     row, col = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    return (row**2 + col**2 <= radius**2).astype(np.uint8)
+    return np.asarray(row**2 + col**2 <= radius**2, dtype=np.uint8)
 
 
 class _HoleCounts:

@@ -120,4 +120,5 @@ def mean_over_classes(scores: FloatArray, axis: int = -1) -> FloatArray:
 def _ratio(part: NDArray[Any], whole: NDArray[Any], undefined: float = np.nan) -> FloatArray:
     whole = np.asarray(whole, dtype=np.float64)
     out = np.full(np.broadcast(part, whole).shape, undefined)
-    return np.divide(part, whole, out=out, where=whole > 0)
+    np.divide(part, whole, out=out, where=whole > 0)
+    return out

@@ -69,7 +69,7 @@ class ComponentTree:
         sums = np.append(own, 0)  # the last entry takes what the roots hand on
         for nodes in self.level_slices():
             np.add.at(sums, self.parent[nodes], sums[nodes])
-        return sums[:-1]
+        return np.asarray(sums[:-1], dtype=np.int64)
 
     def first_pixels(self) -> IntArray:
         """Return the first pixel of each part in reading order, (N,)."""
@@ -88,9 +88,9 @@ class ComponentTree:
         size = NUM_LEVELS
         rises = np.bincount(self.level, values, minlength=size)
         rises -= np.bincount(self.parent_level, values, minlength=size)
-        sums = np.rint(rises[::-1].cumsum()[::-1]).astype(np.int64)
+        sums = np.rint(rises[::-1].cumsum()[::-1])
         sums[0] = sums[1]
-        return sums
+        return np.asarray(sums, dtype=np.int64)
 
     def without_small(self, area: IntArray, min_area: int) -> NDArray[np.uint8]:
         """Return the levels, (H * W,), at which each pixel is in a part of `min_area` or more.
