@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
-from delineate.errors import ShapeError, UsageError
+from delineate.errors import UsageError
+from delineate.metrics.classes import check_masks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -216,11 +217,7 @@ def _cropped(
 
     Nothing is inside beyond the rectangle, as nothing is beyond the image.
     """
-    if mask.shape != target.shape or mask.ndim != 2:
-        raise ShapeError(
-            f"prediction and target must be of one shape (H, W), got {mask.shape} and "
-            f"{target.shape}"
-        )
+    check_masks(mask, target)
     if spacing is not None and not (
         len(spacing) == 2 and all(0 < side < np.inf for side in spacing)
     ):

@@ -1,0 +1,77 @@
+"""The masks of the single classes of an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from delineate.errors import ShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from delineate.task import Task
+
+
+def check_masks(mask: NDArray[Any], target: NDArray[Any]) -> None:
+    """Raise `ShapeError` unless the masks of one class are both (H, W)."""
+    if mask.shape != target.shape or mask.ndim != 2:
+        raise ShapeError(
+            f"prediction and target must be of one shape (H, W), got {mask.shape} and "
+            f"{target.shape}"
+        )
+
+
+class ClassPlanes(NamedTuple):
+    """One class in one image, everything (H, W)."""
+
+    class_index: int
+    """Of the class in `task.class_names`."""
+    mask: NDArray[np.bool_]
+    """Predicted pixels."""
+    target: NDArray[np.bool_]
+    """True pixels; ignored ones are not."""
+    valid: NDArray[np.bool_] | None
+    """Pixels that count; None if all do."""
+
+
+def class_planes(
+    mask: NDArray[Any], target: NDArray[Any], task: Task, valid: NDArray[np.bool_] | None = None
+) -> Iterator[ClassPlanes]:
+    """Yield the masks of each foreground class.
+
+    Args:
+        mask: Predicted labels, (H, W); multilabel (C, H, W) of 0 and 1.
+        target: Labels of the same shape; `task.ignore_index` does not count.
+        task: The classes; a declared background is left out.
+        valid: Pixels that count, (H, W); None counts all.
+
+    Raises:
+        ShapeError: If the shapes differ or do not fit the task.
+    """
+    num_dims = 3 if task.kind == "multilabel" else 2
+    if mask.shape != target.shape or mask.ndim != num_dims:
+        raise ShapeError(
+            f"prediction and target of a {task.kind} task must be of one shape, "
+            f"{'(C, H, W)' if num_dims == 3 else '(H, W)'}, got {mask.shape} and {target.shape}"
+        )
+    for index in task.foreground:
+        of_mask, of_target, label = mask, target, 1
+        if task.kind == "multilabel":
+            of_mask, of_target = mask[index], target[index]
+        elif task.kind == "multiclass":
+            label = index
+        counted = np.asarray(of_target != task.ignore_index)
+        if valid is not None:
+            counted &= valid
+        is_all = bool(counted.all())
+        truth = np.asarray(of_target == label)
+        yield ClassPlanes(
+            index,
+            np.asarray(of_mask == label),
+            truth if is_all else truth & counted,
+            None if is_all else counted,
+        )
