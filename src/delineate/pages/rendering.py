@@ -186,9 +186,16 @@ def details(summary: str, block: Markup) -> Markup:
     return Markup(_macros().details(summary, block))
 
 
-def table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str | Markup]]) -> Markup:
-    """Return a table whose first column names the rows."""
-    return Markup(_macros().table(caption, headings, rows))
+def table(
+    caption: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str | Markup]],
+    *,
+    is_text: bool = False,
+) -> Markup:
+    """Return a table whose first column names the rows; `is_text` aligns the others left."""
+    made = Markup(_macros().table(caption, headings, rows))
+    return Markup('<div class="texts">{}</div>').format(made) if is_text else made
 
 
 def heat_table(
