@@ -45,28 +45,29 @@ class Exhibit:
 def show_evidence(item: Evidence, examination: Examination) -> Exhibit | None:
     """Return the pictures of a piece of evidence, or None if a file cannot be read."""
     root = examination.listing.root
-    masks = {mask.path for pair in examination.pairs for mask in pair.masks}
-    masks |= {record.path for record in examination.others}
+    image_of = {mask.path: pair.image for pair in examination.pairs for mask in pair.masks}
+    is_mask = item.file in image_of or item.file in {mask.path for mask in examination.others}
+    file, mask_file = item.file, item.mask
+    if item.file in image_of and image_of[item.file].error is None:
+        file, mask_file, is_mask = image_of[item.file].path, item.file, False
     try:
-        is_mask = item.file in masks
-        picture = _read_mask(root / item.file) if is_mask else _read_image(root / item.file)
-        mask = None if item.mask is None else _read_mask(root / item.mask)
+        picture = _read_mask(root / file) if is_mask else _read_image(root / file)
+        mask = None if mask_file is None else _read_mask(root / mask_file)
     except DelineateError:
         return None
+    is_fitting = mask is not None and picture.shape == mask.shape
     headings = ["mask" if is_mask else "image"]
-    pictures = [_fit(picture, item.box, is_labels=is_mask)]
+    pictures = [_fit(picture, item.box if mask is None or is_fitting else None, is_labels=is_mask)]
     if item.box is not None:
-        headings.insert(0, "whole")
+        headings.insert(0, "where it is")
         pictures.insert(0, _fit(_draw_box(picture, item.box), None, is_labels=False))
     if mask is not None:
-        is_whole = picture.shape == mask.shape
-        box = item.box if is_whole else None
         headings.append("mask")
-        pictures.append(_fit(mask, box, is_labels=True))
-        if is_whole:
-            headings.append("outline on the image")
-            pictures.append(_outline(pictures[-2], pictures[-1]))
-    title = item.file if item.mask is None else f"{item.file} with {item.mask}"
+        pictures.append(_fit(mask, item.box if is_fitting else None, is_labels=True))
+    if is_fitting:
+        headings.append("its outlines on the image")
+        pictures.append(_outline(pictures[-2], pictures[-1]))
+    title = file if mask_file is None else f"{file} with {mask_file}"
     return Exhibit(title, item.caption, tuple(headings), tuple(pictures))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +111,8 @@ def _overview(findings: Sequence[Finding], examination: Examination) -> list[Mar
             )
             for number, finding in enumerate(findings, start=1)
         ]
-        blocks.append(table("Findings", ("finding", "severity", "files", "what"), rows))
+        headings = ("finding", "severity", "files", "what")
+        blocks.append(table("Findings", headings, rows, is_text=True))
     return [*blocks, *_classes(examination)]
 
 
@@ -176,14 +177,14 @@ def _card(finding: Finding, number: int, examination: Examination) -> Markup:
     return card(item, blocks)
 
 
-def _strips(exhibits: Sequence[Exhibit]) -> list[Markup]:
-    """Return the pictures, exhibits with the same kinds of pictures in one block."""
-    blocks = []
-    for headings in dict.fromkeys(exhibit.headings for exhibit in exhibits):
+def _strips(exhibits: Sequence[Exhibit]) -> Iterator[Markup]:
+    """Yield the pictures: single ones side by side, others a strip each."""
+    single = [exhibit for exhibit in exhibits if len(exhibit.pictures) == 1]
+    if single:
+        captions = [f"{one.title} {one.note}".strip() for one in single]
+        yield picture_rows(captions, [Row("", [one.pictures[0] for one in single])])
+    for headings in dict.fromkeys(one.headings for one in exhibits if len(one.pictures) > 1):
         rows = [
-            Row(exhibit.title, exhibit.pictures, exhibit.note)
-            for exhibit in exhibits
-            if exhibit.headings == headings
+            Row(one.title, one.pictures, one.note) for one in exhibits if one.headings == headings
         ]
-        blocks.append(picture_rows(headings, rows))
-    return blocks
+        yield picture_rows(headings, rows)
