@@ -283,8 +283,8 @@ def _merge(parts: Parts, pairs: NDArray[np.intp]) -> tuple[NDArray[np.intp], Par
     pairs = pairs[:, parts.value[pairs[0]] == parts.value[pairs[1]]]
     count = len(parts.area)
     graph = coo_array((np.ones(pairs.shape[1], np.int8), tuple(pairs)), (count, count))
-    num_groups, groups = connected_components(graph, directed=False)
-    groups = groups.astype(np.intp)
+    num_groups, found = connected_components(graph, directed=False)
+    groups: NDArray[np.intp] = found.astype(np.intp)
     value = np.zeros(num_groups, np.int64)
     value[groups] = parts.value
     area = np.zeros(num_groups, np.int64)
@@ -293,9 +293,10 @@ def _merge(parts: Parts, pairs: NDArray[np.intp]) -> tuple[NDArray[np.intp], Par
     np.minimum.at(first, groups, parts.first)
     touches = np.zeros(num_groups, bool)
     np.logical_or.at(touches, groups, parts.touches_border)
-    sums = [np.bincount(groups, layer, minlength=num_groups) for layer in parts.sums]
-    shape = len(parts.sums), num_groups
-    return groups, Parts(value, area, first, touches, np.array(sums).reshape(shape))
+    sums = np.zeros((len(parts.sums), num_groups))
+    for total, layer in zip(sums, parts.sums, strict=True):
+        total += np.bincount(groups, layer, minlength=num_groups)
+    return groups, Parts(value, area, first, touches, sums)
 
 
 def _concatenate(parts: list[Parts]) -> Parts:
