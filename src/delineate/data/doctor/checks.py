@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from delineate.data.doctor.annotators import check_annotators
+from delineate.data.doctor.class_checks import check_class_counts, check_one_class
+from delineate.data.doctor.code_checks import check_off_by_one, check_polarity
+from delineate.data.doctor.duplicates import check_exact_duplicates, check_near_duplicates
 from delineate.data.doctor.file_checks import check_orientations, check_readable, check_sizes
 from delineate.data.doctor.findings import Finding
+from delineate.data.doctor.footprints import check_footprints
+from delineate.data.doctor.group_checks import check_groups
 from delineate.data.doctor.image_checks import check_channels, check_values
 from delineate.data.doctor.mask_checks import check_forms, check_legend_files, check_palettes
+from delineate.data.doctor.outline_checks import check_shifted_masks, check_specks
 from delineate.data.doctor.records import Examination
 
 Check = Callable[[Examination], Iterator[Finding]]
@@ -26,7 +33,12 @@ def check_meaning(examination: Examination) -> Iterator[Finding]:
 MASK_CHECKS: tuple[Check, ...] = (check_readable, check_sizes, check_meaning)
 """What has to hold before any mask is decoded."""
 
-CHEAP_CHECKS: tuple[Check, ...] = (check_listing, *MASK_CHECKS)
+CHEAP_CHECKS: tuple[Check, ...] = (
+    check_listing,
+    *MASK_CHECKS,
+    check_off_by_one,
+    check_exact_duplicates,
+)
 """What a training checks before it starts: no image is decoded for these."""
 
 CHECKS: tuple[Check, ...] = (
@@ -40,6 +52,17 @@ CHECKS: tuple[Check, ...] = (
     check_forms,
     check_palettes,
     check_legend_files,
+    check_annotators,
+    check_off_by_one,
+    check_polarity,
+    check_one_class,
+    check_class_counts,
+    check_shifted_masks,
+    check_specks,
+    check_exact_duplicates,
+    check_near_duplicates,
+    check_groups,
+    check_footprints,
 )
 """Everything that the doctor looks for."""
 
