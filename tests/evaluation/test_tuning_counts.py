@@ -19,7 +19,8 @@ from delineate.evaluation.tuning_counts import (
     open_and_close,
 )
 from delineate.evaluation.tuning_trees import build_component_tree
-from delineate.morphology import closing, label_components, largest_part, opening
+from delineate.metrics.objects import match_objects
+from delineate.morphology import closing, largest_part, opening
 from delineate.postprocess import postprocess_mask
 from delineate.task import Task
 
@@ -100,7 +101,7 @@ def test_pixel_counts_are_those_of_the_post_processed_masks(
     codes = blobs(seed)
     positive, counted = truth(codes.shape, seed)
     steps = [Step(*radii, area, False, hole) for area, hole in product((0, 5, 40), (0, 4, 30))]
-    steps += [Step(*radii, 0, True, 0), Step(*radii, 40, True, 0)]
+    steps += [Step(*radii, 0, True, 0), Step(*radii, 40, True, 0), Step(*radii, 5, True, 30)]
     counts = count_pixels(codes, positive, counted, steps)
     assert (counts.num_positive, counts.num_counted) == ((positive & counted).sum(), counted.sum())
     for index, step in enumerate(steps):
@@ -124,25 +125,17 @@ def test_histograms_and_trees_count_the_same() -> None:
 def test_object_counts_are_those_of_the_post_processed_masks(seed: int) -> None:
     codes = blobs(seed)
     positive, counted = truth(codes.shape, seed + 7)
+    counted[:12] = False  # so that some objects are mostly ignored
     positive |= codes > 150  # so that many objects match
-    steps = [Step(0, 0, area) for area in (0, 3, 20)] + [Step(0, 0, 0, True)]
+    steps = [Step(0, 0, area) for area in (0, 3, 20)]
+    steps += [Step(0, 0, 0, True), Step(0, 0, 3, False, 9)]
     counts = count_objects(codes, positive, counted, steps)
-    true_labels, _ = label_components(positive & counted)
-    assert counts.num_positive == true_labels.max()
     assert counts.hits.max() > 3
     for index, step in enumerate(steps):
         for level in range(20, 256, 9):
             mask = postprocess_mask((codes >= level).astype(np.uint8), BINARY, **step._asdict())
-            labels, _ = label_components(mask)
-            matched = unmatched = 0
-            for label in range(1, labels.max() + 1):
-                part = (labels == label) & counted
-                ious = [
-                    (part & (true_labels == t)).sum() / (part | (true_labels == t)).sum()
-                    for t in np.unique(true_labels[part])
-                    if t > 0
-                ]
-                matched += max(ious, default=0) > 0.5
-                unmatched += part.any() and max(ious, default=0) <= 0.5
-            assert counts.hits[index, level] == matched, (step, level)
+            matches = match_objects(mask, positive, counted)
+            assert counts.num_positive == matches.num_objects
+            assert counts.hits[index, level] == matches.ious.size, (step, level)
+            unmatched = matches.num_predicted - matches.ious.size
             assert counts.alarms[index, level] == unmatched, (step, level)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from delineate.errors import DataError, UsageError
+from delineate.evaluation.tuning_counts import Step
 from delineate.evaluation.tuning_objectives import Objective
 from delineate.evaluation.tuning_predictions import (
     NUM_LEVELS,
@@ -30,10 +31,13 @@ from delineate.evaluation.tuning_proof import (
 )
 from delineate.evaluation.tuning_search import Choice, SearchTable, list_steps, search
 from delineate.evaluation.tuning_temperature import fit_temperature
+from delineate.metrics.confusion import ConfusionCounts
+from delineate.postprocess import postprocess_mask
 from delineate.progress import progress_bar
 
 if TYPE_CHECKING:
     from delineate.config import TuningConfig
+    from delineate.evaluation.scoring import SplitScores
     from delineate.model_file import SegmentationModel
 
 FORMAT_VERSION = 1
@@ -59,7 +63,7 @@ class Tuning:
     proofs: tuple[Proof, ...]
     """Of threshold, post-processing and temperature, as far as they were looked for."""
     curves: dict[str, dict[str, list[float | None]]]
-    """Class -> thresholds and the objective at them, without post-processing."""
+    """Class -> thresholds and the objective at them, without a choice of post-processing."""
     nested_score: float | None
     """The objective with what was taken, each fold judged by choices made without it."""
     num_images: int
@@ -99,6 +103,28 @@ class Tuning:
             "num_steps": self.num_steps,
             "num_steps_left_out": self.num_steps_left_out,
         }
+
+    def rescore(self, scores: SplitScores, store: PredictionStore) -> SplitScores:
+        """Return the scores of the same predictions with what was chosen.
+
+        Args:
+            scores: Of the images of the store, in its order, at any threshold.
+            store: The predictions.
+        """
+        counts = []
+        for kept in store:
+            mask = store.mask(kept.output, self.levels)
+            image = ConfusionCounts(store.task)
+            image.update(postprocess_mask(mask, store.task, **self.postprocessing), kept.target)
+            counts.append(image)
+        return replace(
+            scores,
+            thresholds=self.thresholds,
+            counts=sum(counts[1:], start=counts[0]),
+            images=tuple(
+                replace(image, counts=own) for image, own in zip(scores.images, counts, strict=True)
+            ),
+        )
 
     def describe(self) -> list[str]:
         """Return what was chosen and why, in sentences."""
@@ -141,6 +167,7 @@ def tune(
     groups: Mapping[str, str] | Sequence[str],
     config: TuningConfig,
     *,
+    fixed: Mapping[str, Any] | None = None,
     deadline: float | None = None,
     description: str = "tuning",
 ) -> Tuning:
@@ -150,6 +177,8 @@ def tune(
         store: Predictions of validation images, never of test images.
         groups: Group of each image, by name or in the order of the store.
         config: Objective, and what is tried.
+        fixed: Post-processing that somebody has asked for, as fields of `PostprocessingConfig`;
+            where it does anything, it stays and thresholds are chosen for it.
         deadline: When to be done, on `time.monotonic`'s clock; None goes by `config.effort`
             alone, so that the same predictions give the same choice.
         description: What the progress bar says.
@@ -162,17 +191,23 @@ def tune(
         raise DataError("there is no validation image to tune on")
     folds = assign_folds(_list_groups(store, groups), config.folds)
     objective = Objective(config.objective, config.beta, config.least_precision, config.miss_cost)
-    steps = list_steps(
-        store.task,
-        objective,
-        opening_radii=config.opening_radii,
-        closing_radii=config.closing_radii,
-        min_object_areas=config.min_object_areas,
-        min_hole_areas=config.min_hole_areas,
-        largest_only=config.largest_only,
+    given = Step(**(fixed or {}))
+    steps = (
+        [given]
+        if any(given)
+        else list_steps(
+            store.task,
+            objective,
+            opening_radii=config.opening_radii,
+            closing_radii=config.closing_radii,
+            min_object_areas=config.min_object_areas,
+            min_hole_areas=config.min_hole_areas,
+            largest_only=config.largest_only,
+        )
     )
     num_pairs = len({step.radii for step in steps})
-    with progress_bar(description, total=(num_pairs + 1) * len(store)) as bar:
+    num_passes = 1 if len(steps) == 1 else num_pairs + 1
+    with progress_bar(description, total=num_passes * len(store)) as bar:
         table = search(
             store,
             folds.fold,

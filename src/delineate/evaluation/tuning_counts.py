@@ -16,7 +16,10 @@ import cv2
 import numpy as np
 
 from delineate.evaluation.tuning_trees import NUM_LEVELS, ComponentTree, build_component_tree
+from delineate.metrics.objects import match_objects
 from delineate.morphology import label_components
+from delineate.postprocess import postprocess_mask
+from delineate.task import Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,11 +78,13 @@ def count_pixels(
 ) -> Counts:
     """Return the counts of pixels at every level for steps of the same radii.
 
+    Filling the holes of the largest object is the one thing that is done level by level.
+
     Args:
         codes: (H, W).
         positive: Pixels of the class, (H, W).
         counted: Pixels that count, (H, W).
-        steps: All with the radii of the first; `largest_only` goes without hole filling.
+        steps: All with the radii of the first.
     """
     levels = open_and_close(codes, *steps[0].radii)
     sides = (positive & counted, ~positive & counted)
@@ -89,6 +94,10 @@ def count_pixels(
     holes = _HoleCounts(levels, tree, area, sides)
     counts = np.zeros((2, len(steps), NUM_LEVELS), dtype=np.int64)
     for index, step in enumerate(steps):
+        if step.largest_only and step.min_hole_area > 1:
+            for level, mask in _masks(levels, step._replace(opening_radius=0, closing_radius=0)):
+                counts[:, index, level] = [(mask & side).sum() for side in sides]
+            continue
         if step.largest_only:
             largest = tree.largest_by_level(area)
             for side, values in enumerate(inside):
@@ -108,15 +117,14 @@ def count_objects(
 ) -> Counts:
     """Return the counts of objects at every level for steps of the same radii.
 
-    An object is an 8-connected part. A predicted and a true one match if their IoU, over the
-    pixels that count, exceeds one half, so none has two matches. A predicted object of which no
-    pixel counts is not counted.
+    Objects and matches are those of `delineate.metrics.objects.match_objects` at an IoU of one
+    half. Where holes are filled, levels are done one by one.
 
     Args:
         codes: (H, W).
         positive: Pixels of the class, (H, W).
         counted: Pixels that count, (H, W).
-        steps: All with the radii of the first, none with hole filling.
+        steps: All with the radii of the first.
     """
     tree = build_component_tree(open_and_close(codes, *steps[0].radii), connectivity=8)
     truth, true_areas = label_components(positive & counted)
@@ -124,9 +132,16 @@ def count_objects(
     label, overlap = _largest_overlaps(tree, truth)
     union = seen + np.where(label > 0, true_areas[label], 0) - overlap
     is_match = (2 * overlap > union) & (overlap > 0)
+    is_counted = is_match | (2 * seen >= area)
     counts = np.zeros((2, len(steps), NUM_LEVELS), dtype=np.int64)
     for index, step in enumerate(steps):
-        is_kept = (area >= step.min_object_area) & (seen > 0)
+        if step.min_hole_area > 1:
+            for level, mask in _masks(codes, step):
+                matches = match_objects(mask, positive, counted)
+                found = matches.ious.size
+                counts[:, index, level] = found, matches.num_predicted - found
+            continue
+        is_kept = (area >= step.min_object_area) & is_counted
         if step.largest_only:
             largest = tree.largest_by_level(area)
             for side, chosen in enumerate((is_match, ~is_match)):
@@ -135,18 +150,6 @@ def count_objects(
         counts[0, index] = tree.sum_by_level((is_kept & is_match).astype(np.int64))
         counts[1, index] = tree.sum_by_level((is_kept & ~is_match).astype(np.int64))
     return Counts(counts[0], counts[1], len(true_areas) - 1, int(counted.sum()))
-
-
-def match_objects(mask: BoolArray, positive: BoolArray, counted: BoolArray) -> tuple[int, int, int]:
-    """Return matched, unmatched predicted, and true objects of one mask, as `count_objects` does.
-
-    Args:
-        mask: Predicted pixels of the class, (H, W).
-        positive: Pixels of the class, (H, W).
-        counted: Pixels that count, (H, W).
-    """
-    counts = count_objects(mask.astype(np.uint8), positive, counted, [Step()])
-    return int(counts.hits[0, 1]), int(counts.alarms[0, 1]), counts.num_positive
 
 
 def open_and_close(
@@ -167,6 +170,14 @@ def open_and_close(
         disc = _disc(closing_radius)
         morphed = cv2.erode(cv2.dilate(morphed, disc), disc)
     return np.asarray(morphed, dtype=np.uint8)
+
+
+def _masks(codes: NDArray[np.uint8], step: Step) -> Iterator[tuple[int, BoolArray]]:
+    """Yield each level and the post-processed mask of ``codes >= level``."""
+    task = Task("binary", ("object",))
+    for level in range(1, NUM_LEVELS):
+        mask = postprocess_mask((codes >= level).astype(np.uint8), task, **step._asdict())
+        yield level, mask == 1
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:

@@ -16,10 +16,10 @@ from delineate.evaluation.tuning_counts import (
     count_pixels,
     count_thresholds,
     group_by_radii,
-    match_objects,
 )
 from delineate.evaluation.tuning_objectives import NUM_STATISTICS, Objective, mean_over_classes
 from delineate.evaluation.tuning_predictions import MIDDLE_LEVEL, NUM_LEVELS
+from delineate.metrics.objects import match_objects
 from delineate.postprocess import postprocess_mask
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ class SearchTable:
     task: Task
     objective: Objective
     steps: tuple[Step, ...]
-    """The first does nothing."""
+    """The first is what there is without a choice."""
     sums: FloatArray
     """(folds, steps, classes, levels, statistics): one level only where there is no threshold,
     and of a multiclass task the foreground classes."""
 
     @property
     def untouched(self) -> Choice:
-        """Thresholds of one half and no post-processing."""
+        """Thresholds of one half and the first step."""
         num_classes = self.task.num_classes if self.task.has_threshold else 0
         return Choice(0, (MIDDLE_LEVEL,) * num_classes)
 
@@ -161,14 +161,13 @@ def search(
         store: The predictions.
         folds: Fold of each image, (num_images,).
         objective: What is counted.
-        steps: As from `list_steps`.
+        steps: As from `list_steps`; the first is tried in any case.
         can_go_on: Asked before each pair of radii; the search ends at the first no.
         on_image: Called after each image that was counted once more.
     """
-    nothing = Step()
-    tables = [_add_up(store, folds, objective, [nothing], on_image)]
-    tried = [nothing]
-    for group in group_by_radii([step for step in steps if step != nothing]):
+    tables = [_add_up(store, folds, objective, steps[:1], on_image)]
+    tried = list(steps[:1])
+    for group in group_by_radii(steps[1:]):
         if not can_go_on():
             break
         tables.append(_add_up(store, folds, objective, group, on_image))
@@ -240,7 +239,9 @@ def count_mask(
         positive, counted = class_truth(target, task, index)
         predicted, _ = class_truth(mask, task, index)
         if objective.counts_objects:
-            hits, alarms, num_positive = match_objects(predicted, positive, counted)
+            matches = match_objects(predicted, positive, counted)
+            hits, num_positive = matches.ious.size, matches.num_objects
+            alarms = matches.num_predicted - hits
         else:
             hits = int((predicted & positive & counted).sum())
             alarms = int((predicted & ~positive & counted).sum())
