@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 
 from delineate.data.doctor.findings import (
@@ -39,10 +40,12 @@ def check_one_class(examination: Examination) -> Iterator[Finding]:
                 found["empty"].append(pair)
         elif len(present) == 1:
             found["single"].append(pair)
-    yield from _describe_one_class(found, len(known))
+    yield from _describe_one_class(found, [pair for pair, _ in known])
 
 
-def _describe_one_class(found: dict[str, list[PairRecord]], total: int) -> Iterator[Finding]:
+def _describe_one_class(
+    found: dict[str, list[PairRecord]], known: list[PairRecord]
+) -> Iterator[Finding]:
     for kind, code, words, why, advice in (
         (
             "ignored",
@@ -83,12 +86,28 @@ def _describe_one_class(found: dict[str, list[PairRecord]], total: int) -> Itera
             code,
             "warning",
             files,
-            f"{count(pairs, 'mask')} {words}, of {total} ({sample(files)})",
+            f"{count(pairs, 'mask')} {words}, of {len(known)}: {_by_folder(pairs, known)}",
             why,
             advice.format(exclude=exclude_line(both)),
             (DropFiles(tuple(sorted(both))),) if kind == "ignored" else (),
             tuple(_show(pair) for pair in pairs),
         )
+
+
+def _by_folder(pairs: list[PairRecord], known: list[PairRecord]) -> str:
+    """Return the files, but of folders of which all masks are so, which may be meant, the name."""
+    total = Counter(_folder(pair) for pair in known)
+    found = Counter(_folder(pair) for pair in pairs)
+    whole = [name for name, number in found.items() if number == total[name] > 1]
+    rest = sorted(pair.masks[0].path for pair in pairs if _folder(pair) not in whole)
+    listed = [f"all {total[name]} of {name}" for name in sorted(whole)]
+    if not whole or len(whole) == len(total):
+        return sample(sorted(pair.masks[0].path for pair in pairs))
+    return " and ".join([*listed, *([f"{len(rest)} elsewhere ({sample(rest)})"] if rest else [])])
+
+
+def _folder(pair: PairRecord) -> str:
+    return pair.masks[0].path.rpartition("/")[0]
 
 
 def _mask_paths(pair: PairRecord) -> list[str]:

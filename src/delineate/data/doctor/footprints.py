@@ -90,7 +90,7 @@ def find_overlaps(examination: Examination) -> list[Overlap]:
     for box, pair in placed:
         open_tiles = [item for item in open_tiles if item[0][2] > box[0]]
         for other, neighbour in open_tiles:
-            if neighbour.sample.split == pair.sample.split:
+            if neighbour.sample.split == pair.sample.split or _is_copy(pair, neighbour):
                 continue
             share = _shared(box, other)
             if share > MIN_OVERLAP:
@@ -98,6 +98,11 @@ def find_overlaps(examination: Examination) -> list[Overlap]:
                 found.append(Overlap(neighbour, pair, share, window))
         open_tiles.append((box, pair))
     return sorted(found, key=lambda one: -one.share)
+
+
+def _is_copy(pair: PairRecord, other: PairRecord) -> bool:
+    """Whether two images have the same pixels, which is a finding of its own."""
+    return pair.image.pixel_digest == other.image.pixel_digest != ""
 
 
 def _bounds(geo: GeoReference, size: tuple[int, int]) -> Box:

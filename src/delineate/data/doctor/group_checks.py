@@ -156,7 +156,7 @@ def _describe_groups(
 ) -> Finding:
     found = [pair for pairs in torn.values() for pair in pairs]
     is_drawn = all(_fixed_split(pair) is None for pair in found)
-    line = f"`--data.groups {guess.pattern!r}` (in data.yaml `groups: {guess.pattern!r}`)"
+    line = _groups_line(guess.pattern)
     fix = (
         f"keep them together by {line}"
         if is_drawn
@@ -180,6 +180,11 @@ def _describe_groups(
         fix,
         evidence=tuple(evidence[:_NUM_SHOWN]),
     )
+
+
+def _groups_line(pattern: str) -> str:
+    """Return the setting as a flag and as YAML; both take a pattern in quotes as it is."""
+    return f"`--data.groups '{pattern}'` (in data.yaml `groups: '{pattern}'`)"
 
 
 def _one_per_split(pairs: Sequence[PairRecord]) -> list[PairRecord]:
@@ -221,8 +226,8 @@ def _check_series(pairs: Sequence[PairRecord]) -> Iterator[Finding]:
             f"{count(members, 'image')} are slices or frames of a series, as each looks like the "
             f"next; {len(torn)} neighbours are in different splits",
             "a slice between two that were trained on is no test of a new volume or scene",
-            f"keep blocks of ten together by `--data.groups {pattern!r}` (in data.yaml `groups: "
-            f"{pattern!r}`), or better, test on another series",
+            f"keep blocks of ten together by {_groups_line(pattern)}, or better, test on another "
+            "series",
             evidence=tuple(
                 Evidence(pair.image.path, pair.sample.split)
                 for two in torn[: _NUM_SHOWN // 2]
