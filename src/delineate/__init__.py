@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from delineate.config import read_settings as read_settings
     from delineate.config import save_settings as save_settings
     from delineate.data.doctor.diagnosis import doctor as doctor
+    from delineate.data.importers.conversion import import_dataset as import_dataset
     from delineate.data.samples import write_sample as write_sample
     from delineate.errors import DelineateError as DelineateError
     from delineate.evaluation.evaluate import evaluate as evaluate
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from delineate.prediction.predict import predict as predict
     from delineate.prediction.predictor import Predictor as Predictor
     from delineate.prediction.predictor import load_predictor as load_predictor
+    from delineate.recipes.plan_folder import plan as plan
     from delineate.task import Task as Task
     from delineate.training.trainer import train as train
 
@@ -43,9 +45,11 @@ _MODULES = {
     "build_settings": "delineate.config",
     "doctor": "delineate.data.doctor.diagnosis",
     "evaluate": "delineate.evaluation.evaluate",
+    "import_dataset": "delineate.data.importers.conversion",
     "info": "delineate.model_file",
     "load_model": "delineate.model_file",
     "load_predictor": "delineate.prediction.predictor",
+    "plan": "delineate.recipes.plan_folder",
     "predict": "delineate.prediction.predict",
     "read_settings": "delineate.config",
     "save_model": "delineate.model_file",

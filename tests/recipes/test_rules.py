@@ -80,10 +80,6 @@ CASES = {
         facts_of(top_bottom_difference=0.6, left_right_difference=0.1),
         facts_of(top_bottom_difference=0.6, left_right_difference=0.5),
     ),
-    "stronger augmentation of small sets": (
-        facts_of(num_pixels=5_000_000),
-        facts_of(num_pixels=50_000_000),
-    ),
     "class weights": (facts_of(**FOUR), facts_of(**rarer(0.01))),
     "rare positives": (facts_of(**rarer(0.009)), facts_of(**rarer(0.03))),
     "patches with foreground": (facts_of(empty_share=0.5), facts_of(empty_share=0.1)),

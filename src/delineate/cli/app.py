@@ -15,7 +15,9 @@ from cyclopts import Parameter
 from delineate.cli.display import (
     print_diagnosis,
     print_evaluation,
+    print_import,
     print_info,
+    print_plan,
     print_prediction,
     print_settings,
     print_training,
@@ -30,6 +32,7 @@ Overrides = Annotated[dict[str, Any] | None, Parameter(parse=False)]
 SETTABLE: dict[str, tuple[str, ...]] = {
     "doctor": ("data", "task"),
     "train": tuple(name for name in Settings.model_fields if name != "format_version"),
+    "plan": tuple(name for name in Settings.model_fields if name != "format_version"),
     "evaluate": ("task", "data", "evaluation", "prediction"),
     "predict": ("prediction",),
 }
@@ -53,6 +56,73 @@ def demo(*, out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("demo")
     from delineate.demo import demo as run_demo
 
     run_demo(out)
+
+
+@app.command(name="import")
+def import_(
+    src: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    format: str | None = None,
+    images: Path | None = None,
+    masks: Path | None = None,
+    classes: str = "",
+    ignore: str = "",
+    overlaps: str = "auto",
+    label_field: str | None = None,
+    crs: str | None = None,
+    plane: str | None = None,
+    skip_bad: Annotated[bool, Parameter(negative=())] = False,
+    exist_ok: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Convert a data set of another program into images, masks and a data.yaml.
+
+    Reads COCO, YOLO, LabelMe, CVAT, Pascal VOC, Cityscapes, nnU-Net, GeoJSON and GeoPackage over
+    rasters, and instance masks; says what it could not keep.
+
+    Args:
+        src: The folder of the data set, or its annotation file.
+        out: Folder to make.
+        format: coco, yolo, labelme, cvat, voc, cityscapes, nnunet, vectors or instances; told by
+            the files unless given.
+        images: Folder of the images, where they are not below SRC.
+        masks: Folder or file of the masks (instances).
+        classes: Classes to keep, in the order of their indices, separated by commas; all unless
+            given.
+        ignore: Classes whose pixels do not count, separated by commas.
+        overlaps: What a pixel of several objects becomes: smaller gives it to the smaller object,
+            later to the later one, keep writes a band per class, auto does what is usual in the
+            format.
+        label_field: Property that names the class of vector features.
+        crs: Coordinate system of vectors whose file names none, such as EPSG:32616.
+        plane: How volumes are sliced: axial, coronal or sagittal; across their widest spacing
+            unless given.
+        skip_bad: Leave out and list images whose annotation is wrong, instead of stopping.
+        exist_ok: Replace what an earlier import wrote.
+    """
+    from delineate.data.importers.conversion import import_dataset
+
+    summary = import_dataset(
+        src,
+        out=out,
+        format=format,
+        images=images,
+        masks=masks,
+        classes=_names(classes),
+        ignore=_names(ignore),
+        overlaps=overlaps,
+        label_field=label_field,
+        crs=crs,
+        plane=plane,
+        skip_bad=skip_bad,
+        exist_ok=exist_ok,
+    )
+    print_import(summary)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 @app.command
@@ -103,6 +173,8 @@ def train(
     epochs: int | None = None,
     seed: int | None = None,
     device: str = "auto",
+    recipe: str = "generic",
+    misses_cost_more: Annotated[bool, Parameter(negative=())] = False,
     exist_ok: Annotated[bool, Parameter(negative=())] = False,
     overrides: Overrides = None,
 ) -> None:
@@ -118,6 +190,8 @@ def train(
         epochs: Length of the training in epochs, instead of a time.
         seed: Seed of the weights, the patches and the augmentation.
         device: auto, cpu, cuda, cuda:1, mps.
+        recipe: generic, medical, aerial, thin, defect, or a YAML file of settings.
+        misses_cost_more: Say that a missed pixel is worse than a false alarm.
         exist_ok: Write over an earlier run in the same folder.
         overrides: The settings that flags named.
     """
@@ -131,10 +205,61 @@ def train(
         epochs=epochs,
         seed=seed,
         device=device,
+        recipe=recipe,
+        misses_cost_more=misses_cost_more,
         exist_ok=exist_ok,
         overrides=overrides,
     )
     print_training(result)
+
+
+@app.command
+def plan(
+    data: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    config: Path | None = None,
+    recipe: str = "generic",
+    misses_cost_more: Annotated[bool, Parameter(negative=())] = False,
+    time: str | None = None,
+    epochs: int | None = None,
+    device: str = "auto",
+    exist_ok: Annotated[bool, Parameter(negative=())] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Measure a data set and write the settings for it, each choice with its reason.
+
+    `train DATA` plans by itself; this is for looking before, and for changing what is planned:
+    train DATA --config PLAN/config.yaml.
+
+    Args:
+        data: A folder, a data.yaml or a CSV of paths.
+        out: Folder for config.yaml, plan.md, fingerprint.json and inventory.csv.
+        config: YAML file of settings; flags go over it.
+        recipe: generic, medical, aerial, thin, defect, or a YAML file of settings.
+        misses_cost_more: Say that a missed pixel is worse than a false alarm.
+        time: Length of the training, such as 90s, 10m or 1h30m, validation included.
+        epochs: Length of the training in epochs, instead of a time.
+        device: auto, cpu, cuda, cuda:1, mps.
+        exist_ok: Write over an earlier plan in the same folder.
+        overrides: The settings that flags named.
+    """
+    from delineate.recipes.plan_folder import plan as run_planning
+
+    result = run_planning(
+        data,
+        out=out,
+        config=config,
+        recipe=recipe,
+        misses_cost_more=misses_cost_more,
+        time=time,
+        epochs=epochs,
+        device=device,
+        exist_ok=exist_ok,
+        overrides=overrides,
+    )
+    print_plan(result)
 
 
 @app.command
@@ -203,7 +328,7 @@ def predict(
         tile_size=tile_size,
         overlap=overlap,
         threshold=threshold,
-        save=tuple(part.strip() for part in save.split(",") if part.strip()),
+        save=_names(save),
         exist_ok=exist_ok,
         device=device,
         overrides=overrides,

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from delineate.data.doctor.diagnosis import Diagnosis
+    from delineate.data.importers.conversion import ImportSummary
     from delineate.evaluation.result import Evaluation
     from delineate.prediction.predict import PredictionSummary
+    from delineate.recipes.plan_folder import PlanResult
     from delineate.training.trainer import TrainingResult
 
 SCORES = ("dice", "iou", "precision", "recall")
@@ -76,6 +78,15 @@ def print_training(result: TrainingResult) -> None:
     console.print(f"run    {result.run}\nmodel  {result.model}")
 
 
+def print_plan(result: PlanResult) -> None:
+    """Print each decision with its reason, and where the plan lies."""
+    console = Console(soft_wrap=True)
+    for choice in result.choices:
+        name, _, reason = choice.partition(": ")
+        console.print(Text.assemble((f"{name}: ", "bold"), reason))
+    console.print(f"config  {result.config}\nnotes   {result.notes}")
+
+
 def print_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
     """Print what the doctor found, as a table or as JSON."""
     if as_json:
@@ -128,6 +139,33 @@ def print_evaluation(evaluation: Evaluation) -> None:
     if metrics["threshold"] is not None:
         console.print(f"threshold  {format_value(metrics['threshold'])}")
     console.print(f"metrics    {evaluation.metrics_path}\nreport     {evaluation.report_path}")
+
+
+def print_import(summary: ImportSummary) -> None:
+    """Print what an import wrote, and what it could not keep."""
+    console = Console(soft_wrap=True)
+    table = Table(box=box.SIMPLE)
+    table.add_column("class")
+    table.add_column("images", justify="right")
+    table.add_column("pixels", justify="right")
+    for name, pixels in summary.class_pixels.items():
+        table.add_row(Text(name), f"{summary.class_images[name]:,}", f"{pixels:,}")
+    if summary.num_void:
+        table.add_row("(do not count)", "", f"{summary.num_void:,}")
+    console.print(table)
+    for title, lines in (
+        ("Could not be kept:", summary.notes),
+        ("Left out because it is wrong:", summary.skipped),
+    ):
+        if lines:
+            console.print(title)
+        for line in lines:
+            console.print(f"  {line}", markup=False, highlight=False)
+    splits = ", ".join(f"{count} {name}" for name, count in summary.splits.items() if name)
+    print(
+        f"{summary.num_images} images of {summary.format}{f' ({splits})' if splits else ''} in "
+        f"{summary.seconds:.1f} s: {summary.out}\nnext: delineate train {summary.out}"
+    )
 
 
 def print_prediction(summary: PredictionSummary, out: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from delineate.data.image_digest import digest_pixels
 from delineate.data.sampling import ClassPixels, find_class_pixels
 from delineate.errors import DataError, UnreadableFileError
 from delineate.progress import progress_bar
@@ -107,6 +108,8 @@ class ImageCache(Sequence[DecodedSample]):
         """Pixels of each class (binary: background, foreground; multilabel: positives)."""
         self.side_counts = np.zeros((4, num_values), dtype=np.int64)
         """The same in the top, bottom, left and right half of the images."""
+        self.digests: list[str | None] = []
+        """What `digest_pixels` says of each image."""
         self.num_valid_pixels = 0
         """Pixels that count, over all images."""
         self._decoder = decoder
@@ -159,6 +162,7 @@ class ImageCache(Sequence[DecodedSample]):
         rng = generator_for(0, index)
         self.class_pixels.append(find_class_pixels(image.target, self.task, rng))
         self._count(image.target)
+        self.digests.append(digest_pixels(image.pixels))
         num_bytes = image.pixels.nbytes + image.target.nbytes
         if self._num_bytes + num_bytes <= self._limit:
             self._num_bytes += num_bytes

@@ -54,11 +54,6 @@ class Facts:
         return max(PATCH_MULTIPLE, side // PATCH_MULTIPLE * PATCH_MULTIPLE)
 
     @property
-    def megapixels(self) -> float:
-        """Of all training images together."""
-        return self.fingerprint.num_pixels / 1e6
-
-    @property
     def imbalance(self) -> float:
         """Pixels of the most frequent class per pixel of the rarest that there is."""
         present = [share for share in self.fingerprint.class_shares.values() if share > 0]
@@ -95,7 +90,6 @@ class Facts:
             "median_height",
             "median_width",
             "patch_side",
-            "megapixels",
             "imbalance",
             "foreground_share",
             "foreground_images",

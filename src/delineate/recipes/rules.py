@@ -20,8 +20,6 @@ RARE = 0.02
 """Share of foreground pixels below which positives count as rare."""
 OFTEN_EMPTY = 0.25
 """Share of images without foreground, from which patches are steered to it more often."""
-SMALL_SET = 12.0
-"""Megapixels of training images below which a network sees each pixel many times."""
 UNEVEN = 0.7
 """Share of the spread of brightness that lies between images, from which each image gets its own
 normalisation."""
@@ -81,27 +79,6 @@ RULES: tuple[Rule, ...] = (
             "top and bottom halves differ in {top_bottom_difference:.0%} of their classes, left "
             "and right in {left_right_difference:.0%}: the scenes have an up, which turning and "
             "upside-down flips would hide"
-        ),
-    ),
-    Rule(
-        name="stronger augmentation of small sets",
-        applies=lambda facts: facts.megapixels < SMALL_SET,
-        settings=lambda _: {
-            "augmentation": {
-                "spatial": {"warp": 0.8, "scale": [0.65, 1.5], "rotation": 30.0},
-                "intensity": {
-                    "brightness": 0.3,
-                    "contrast": 0.4,
-                    "gamma": 0.4,
-                    "channel_jitter": 0.15,
-                    "blur": 0.2,
-                    "noise": 0.2,
-                },
-            }
-        },
-        reason=(
-            "{num_images} training images hold {megapixels:.1f} million pixels, which a network "
-            "learns by heart within minutes"
         ),
     ),
     Rule(

@@ -119,6 +119,10 @@ def _describe_validation(prep: Preparation, validation: Validation) -> Evaluatio
         scores=scores,
         examples=tuple(examples),
         folder=prep.run,
+        alerts=(
+            "The val split took part in making this model, so these numbers flatter it. Judge it "
+            "by the test split.",
+        ),
     )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
 from delineate.errors import UsageError
-from delineate.files import write_text
 from delineate.model_file import FILE_NAME
 
 RESULTS = ("results.csv", FILE_NAME, "report.html", "README.md", "plan.md")
@@ -45,17 +43,3 @@ def prepare_run_folder(run: Path) -> None:
         (run / name).unlink(missing_ok=True)
     for events in run.glob("events.out.tfevents.*"):
         events.unlink()
-
-
-class Notes:
-    """plan.md: why each choice was made; rewritten whenever there is more to say."""
-
-    def __init__(self, path: Path, title: str) -> None:
-        self._path = path
-        self._text = f"# {title}\n"
-
-    def add(self, heading: str, lines: Sequence[str]) -> None:
-        """Add a section of bullet points."""
-        bullets = "\n".join(f"- {line}" for line in lines)
-        self._text += f"\n## {heading}\n\n{bullets}\n"
-        write_text(self._path, self._text)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from delineate.config import merge_settings, parse_duration
 from delineate.data.dataset import explain_worker_errors
 from delineate.distributed import choose_device
-from delineate.errors import UsageError
 from delineate.model_file import FILE_NAME
 from delineate.progress import ProgressDisplay
 from delineate.rasters import write_image
+from delineate.recipes.plan_folder import collect_wishes
 from delineate.training.assembly import Parts, PatchSource, assemble, build_stepper
 from delineate.training.history import EpochRecord, History
 from delineate.training.interruption import Interruption
@@ -58,6 +57,8 @@ def train(
     epochs: int | None = None,
     seed: int | None = None,
     device: str = "auto",
+    recipe: str = "generic",
+    misses_cost_more: bool = False,
     exist_ok: bool = False,
     overrides: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
@@ -75,6 +76,8 @@ def train(
         epochs: Length in epochs, instead of a time.
         seed: Seed of the weights, the patches and the augmentation.
         device: auto, cpu, cuda, cuda:1, mps.
+        recipe: generic, medical, aerial, thin, defect, or a YAML file of settings.
+        misses_cost_more: Whether a missed pixel is worse than a false alarm.
         exist_ok: Whether to write over an earlier run in the same folder.
         overrides: Settings by section, as in the configuration file; they go over it.
 
@@ -90,7 +93,10 @@ def train(
         Path(data),
         run=None if run is None else Path(run),
         config=None if config is None else Path(config),
-        wishes=_collect_wishes(overrides, time=time, epochs=epochs, seed=seed),
+        wishes=collect_wishes(overrides, time=time, epochs=epochs, seed=seed),
+        recipe=recipe,
+        misses_cost_more=misses_cost_more,
+        device=where.type,
         exist_ok=exist_ok,
     )
     with Interruption() as interruption, ProgressDisplay() as display, keep_freed_memory():
@@ -111,26 +117,6 @@ def train(
         seconds=clock.monotonic() - started,
         reason=outcome.reason,
     )
-
-
-def _collect_wishes(
-    overrides: Mapping[str, Any] | None,
-    *,
-    time: float | str | None,
-    epochs: int | None,
-    seed: int | None,
-) -> dict[str, Any]:
-    """Return the overrides with the arguments that are settings laid over them."""
-    if time is not None and epochs is not None:
-        raise UsageError("the length of training is given as epochs or as time, not as both")
-    training: dict[str, Any] = {}
-    if time is not None:
-        training = {"time": parse_duration(time) if isinstance(time, str) else time, "epochs": None}
-    if epochs is not None:
-        training = {"epochs": epochs, "time": None}
-    if seed is not None:
-        training["seed"] = seed
-    return merge_settings(overrides or {}, {"training": training} if training else {})
 
 
 def _fit(

@@ -1,0 +1,257 @@
+"""From data and wishes to settings: read the data, measure them, apply the rules and the recipe."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from delineate.config import Settings, build_settings, merge_settings, read_settings
+from delineate.data.cache import ImageCache
+from delineate.data.doctor.diagnosis import admit
+from delineate.data.fingerprint.fingerprint import (
+    Fingerprint,
+    build_fingerprint,
+    total_variation,
+)
+from delineate.data.fingerprint.image import measure_image
+from delineate.data.inventory import Inventory, read_data_file
+from delineate.data.masks import MaskDecoder
+from delineate.errors import DataError, UnknownNameError, UsageError
+from delineate.preprocessing import Preprocessing, measure_preprocessing
+from delineate.progress import track
+from delineate.recipes.facts import Facts, Wishes
+from delineate.recipes.planner import Decision, decide
+from delineate.recipes.rules import RULES
+from delineate.task import Task
+
+RECIPES = ("generic", "medical", "aerial", "thin", "defect")
+"""The recipes that come with the program, one YAML file each beside this module."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of a training, with the data that they are for."""
+
+    settings: Settings
+    decisions: tuple[Decision, ...]
+    recipe: str
+    recipe_settings: Mapping[str, Any]
+    wanted: Mapping[str, Any]
+    """What data.yaml, the configuration file and the flags set."""
+    fingerprint: Fingerprint
+    inventory: Inventory
+    task: Task
+    decoder: MaskDecoder
+    preprocessing: Preprocessing
+    images: ImageCache
+    """The training split."""
+    validation_images: ImageCache
+
+    @property
+    def data_digest(self) -> str:
+        """Digest of the names, sizes and splits of all files."""
+        return self.fingerprint.digest
+
+    def describe_data(self) -> list[str]:
+        """Return lines on the data, for plan.md."""
+        counts = {name: len(self.inventory.of(name)) for name in ("train", "val", "test")}
+        splits = ", ".join(f"{count} {name}" for name, count in counts.items())
+        shares = ", ".join(
+            f"{name} {share:.2%}" for name, share in self.fingerprint.class_shares.items()
+        )
+        low, high = self.preprocessing.value_range
+        return [
+            f"Images: {splits}.",
+            f"Task: {self.task.kind}; classes: {', '.join(self.task.class_names)}.",
+            f"Share of the training pixels: {shares}.",
+            f"Input: {self.preprocessing.in_channels} channels, values from {low:g} to {high:g}.",
+            f"In memory: {self.images.num_cached} of {len(self.images)} training images.",
+        ]
+
+    def describe_choices(self) -> list[str]:
+        """Return lines on what was decided and why, for plan.md."""
+        lines = [f"{one.name}: {one.reason}{self._note_overruling(one)}." for one in self.decisions]
+        if self.recipe_settings:
+            names = ", ".join(_name_leaves(self.recipe_settings))
+            lines.append(f"recipe {self.recipe}: sets {names}.")
+        if self.wanted:
+            lines.append(f"your settings: {', '.join(_name_leaves(self.wanted))}.")
+        return lines or ["The defaults; no rule had a reason to depart from them."]
+
+    def _note_overruling(self, decision: Decision) -> str:
+        if _is_overruled(decision.settings, self.wanted):
+            return " (overruled by your setting)"
+        if _is_overruled(decision.settings, self.recipe_settings):
+            return f" (overruled by the recipe {self.recipe})"
+        return ""
+
+
+def make_plan(
+    data: Path,
+    *,
+    config: Path | None = None,
+    wishes: Mapping[str, Any] | None = None,
+    recipe: str = "generic",
+    misses_cost_more: bool = False,
+    device: str = "cpu",
+) -> Plan:
+    """Read and measure a data set and decide all settings.
+
+    What is set comes, from weak to strong, from the defaults, the rules, the recipe, the data's
+    own data.yaml, the configuration file and the wishes.
+
+    Args:
+        data: A folder, a data.yaml or a CSV of paths.
+        config: A YAML file of settings.
+        wishes: Settings that go over all others.
+        recipe: One of `RECIPES`, or the path of a YAML file of settings.
+        misses_cost_more: Whether a missed pixel is worse than a false alarm.
+        device: Kind of device: cpu, cuda, mps.
+
+    Raises:
+        ConfigError: If a setting is unknown or does not fit.
+        DataError: If images or masks are not usable; lists everything found.
+        UnknownNameError: If there is no such recipe.
+        UsageError: If there are no data.
+    """
+    if not data.exists():
+        raise UsageError(f"data {data} is not there; give a folder, a data.yaml or a CSV of paths")
+    recipe_settings = read_recipe(recipe)
+    wanted = _merge(read_data_file(data), read_settings(config) if config else {}, wishes or {})
+    source = f"{config} and the options" if config else "the settings"
+    settings = build_settings(_merge(recipe_settings, wanted), source)
+    inventory, task, decoder = admit(data, settings)
+    for split in ("train", "val"):
+        if not inventory.of(split):
+            raise DataError(
+                f"{data} has no images in its {split} split; training needs both train and val: "
+                "add images or change data.split"
+            )
+    limit = settings.data.cache_gib
+    images = ImageCache(inventory.of("train"), decoder, limit_gib=0.75 * limit)
+    validation_images = ImageCache(
+        inventory.of("val"),
+        decoder,
+        limit_gib=0.25 * limit,
+        description="reading validation images",
+    )
+    preprocessing = measure_preprocessing(images.images())
+    fingerprint = measure_fingerprint(inventory, images, preprocessing)
+    facts = Facts(
+        fingerprint,
+        Wishes(
+            misses_cost_more=misses_cost_more,
+            device=device,
+            batch_size=settings.training.batch_size,
+        ),
+    )
+    decisions = decide(facts, RULES)
+    settings = build_settings(
+        _merge(*(decision.settings for decision in decisions), recipe_settings, wanted), source
+    )
+    return Plan(
+        settings=settings,
+        decisions=tuple(decisions),
+        recipe=recipe,
+        recipe_settings=recipe_settings,
+        wanted=wanted,
+        fingerprint=fingerprint,
+        inventory=inventory,
+        task=task,
+        decoder=decoder,
+        preprocessing=replace(preprocessing, kind=settings.data.normalisation),
+        images=images,
+        validation_images=validation_images,
+    )
+
+
+def read_recipe(recipe: str) -> dict[str, Any]:
+    """Return the settings of a recipe, by its name or the path of its file.
+
+    Raises:
+        UnknownNameError: If it is neither the name of a recipe nor a file.
+    """
+    if recipe in RECIPES:
+        return read_settings(Path(__file__).with_name(f"{recipe}.yaml"))
+    if Path(recipe).suffix in (".yaml", ".yml"):
+        return read_settings(Path(recipe))
+    raise UnknownNameError("recipe", recipe, [*RECIPES, "FILE.yaml"])
+
+
+def measure_fingerprint(
+    inventory: Inventory, images: ImageCache, preprocessing: Preprocessing
+) -> Fingerprint:
+    """Return the fingerprint of the training images."""
+    top, bottom, left, right = (tuple(map(int, side)) for side in images.side_counts)
+    measurements = (
+        measure_image(
+            image.pixels,
+            image.target,
+            images.task,
+            in_channels=preprocessing.in_channels,
+            index=index,
+        )
+        for index, image in enumerate(track(images, "measuring images"))
+    )
+    return build_fingerprint(
+        measurements,
+        images.task,
+        len(images),
+        digest=digest_inventory(inventory),
+        dtype=str(preprocessing.dtype),
+        num_groups=len({sample.group for sample in inventory.of("train")}),
+        top_bottom_difference=total_variation(top, bottom),
+        left_right_difference=total_variation(left, right),
+    )
+
+
+def digest_inventory(inventory: Inventory) -> str:
+    """Return a digest of the names, sizes and splits of all files."""
+    digest = hashlib.sha256()
+    for sample in inventory.samples:
+        sizes = [path.stat().st_size for path in (sample.image, *sample.masks)]
+        digest.update(f"{sample.name}\t{sample.split}\t{sizes}\n".encode())
+    return digest.hexdigest()
+
+
+def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge settings; who gives the length of training in one unit takes the other one away."""
+    explicit = []
+    for layer in layers:
+        training = layer.get("training")
+        training = training if isinstance(training, Mapping) else {}
+        if training.get("time") is not None and training.get("epochs") is not None:
+            raise UsageError("the length of training is given as epochs or as time, not as both")
+        if training.get("time") is not None:
+            layer = merge_settings(layer, {"training": {"epochs": None}})
+        elif training.get("epochs") is not None:
+            layer = merge_settings(layer, {"training": {"time": None}})
+        explicit.append(layer)
+    return merge_settings(*explicit)
+
+
+def _name_leaves(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted names of all values that settings hold."""
+    names: list[str] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            names += _name_leaves(value, f"{prefix}{key}.")
+        elif not (key == "epochs" and value is None) and not (key == "time" and value is None):
+            names.append(f"{prefix}{key}")
+    return names
+
+
+def _is_overruled(settings: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+    """Say whether `over` sets something that `settings` sets to another value."""
+    return any(
+        key in over
+        and (
+            _is_overruled(value, over[key])
+            if isinstance(value, Mapping) and isinstance(over[key], Mapping)
+            else value != over[key]
+        )
+        for key, value in settings.items()
+    )
