@@ -29,14 +29,11 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-BOUNDARY_SCORES = (
-    "hausdorff_distance",
-    "hd95",
-    "average_surface_distance",
-    "surface_dice",
-    "boundary_iou",
-)
-"""What `boundary_scores` returns; the first three are distances, better when lower."""
+BOUNDARY_DISTANCES = ("hausdorff_distance", "hd95", "average_surface_distance")
+"""Distances, in pixels or in the unit of the spacing; better when lower."""
+
+BOUNDARY_SCORES = (*BOUNDARY_DISTANCES, "surface_dice", "boundary_iou")
+"""What `boundary_scores` returns."""
 
 BAND_FRACTION = 0.02
 """Width of the band of boundary IoU as a part of the image's diagonal, as in its paper."""

@@ -22,6 +22,7 @@ from delineate.metrics.classes import check_masks, class_planes
 from delineate.metrics.confusion import mean_of_defined
 from delineate.metrics.fixed_point import as_float, carry, sum_by_bin
 from delineate.morphology import label_components
+from delineate.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from delineate.metrics.confusion import Scores
-    from delineate.task import Task
 
 OBJECT_SCORES = (
     "object_precision",
@@ -77,15 +77,9 @@ class ObjectMatches:
 
     def scores(self) -> Scores:
         """Return `OBJECT_SCORES` of this image alone."""
-        difference = self.num_predicted - self.num_objects
-        has_any = self.num_predicted + self.num_objects > 0
-        return _scores(
-            self.num_objects,
-            self.num_predicted,
-            self.ious.size,
-            float(self.ious.sum()),
-            *((float(abs(difference)), float(difference)) if has_any else (None, None)),
-        )
+        single = ObjectCounts(Task("binary", ("object",)))
+        single.add(0, self)
+        return single.class_scores()[0]
 
 
 def match_objects(
@@ -159,9 +153,10 @@ def _overlaps(
 class ObjectCounts:
     """Objects of each class, counted over images.
 
-    `numbers`, (K, 8) int64: true, predicted, matched, missed and spurious objects; summed
-    difference of predicted and true, the same without signs; images with any. `iou_sums`, (K, 2): the sum
-    of the matched pairs' IoU in two words (`delineate.metrics.fixed_point`).
+    - `numbers`, (K, 8): true, predicted, matched, missed and spurious objects; the difference of
+      predicted and true, summed over the images, and without its sign; images with any object.
+    - `iou_sums`, (K, 2): sums of the IoU of matched pairs, in two words
+      (`delineate.metrics.fixed_point`).
     """
 
     def __init__(self, task: Task, *, iou_threshold: float = 0.5) -> None:
@@ -208,9 +203,20 @@ class ObjectCounts:
         """Return `OBJECT_SCORES` of each class over all images, undefined without objects."""
         scores = []
         for row, total in zip(self.numbers, as_float(self.iou_sums), strict=True):
-            true, predicted, matched, _, _, signed, unsigned, images = map(int, row)
-            error, bias = (unsigned / images, signed / images) if images else (None, None)
-            scores.append(_scores(true, predicted, matched, float(total), error, bias))
+            true, predicted, matched, _, _, signed, unsigned, num_images = map(int, row)
+            iou_sum, num_both = float(total), true + predicted
+            f1 = _ratio(2 * matched, num_both)
+            values = (
+                _ratio(matched, predicted),
+                _ratio(matched, true),
+                f1,
+                _ratio(2 * iou_sum, num_both),
+                _ratio(iou_sum, matched),
+                f1,
+                _ratio(unsigned, num_images),
+                _ratio(signed, num_images),
+            )
+            scores.append(dict(zip(OBJECT_SCORES, values, strict=True)))
         return tuple(scores)
 
     def scores(self) -> Scores:
@@ -240,19 +246,5 @@ class ObjectCounts:
         return self.rebuild({name: own + theirs[name] for name, own in self.as_dict().items()})
 
 
-def _scores(
-    true: int, predicted: int, matched: int, iou_sum: float, error: float | None, bias: float | None
-) -> Scores:
-    f1 = 2 * matched / (true + predicted) if true + predicted else None
-    quality = 2 * iou_sum / (true + predicted) if true + predicted else None
-    values = (
-        matched / predicted if predicted else None,
-        matched / true if true else None,
-        f1,
-        quality,
-        iou_sum / matched if matched else None,
-        f1,
-        error,
-        bias,
-    )
-    return dict(zip(OBJECT_SCORES, values, strict=True))
+def _ratio(part: float, whole: int) -> float | None:
+    return part / whole if whole else None
