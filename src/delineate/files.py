@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import NoReturn
 
 from delineate.errors import ResourceError, UsageError
 
@@ -35,6 +37,16 @@ def free_space(path: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def check_free_space(path: Path, needed: int) -> None:
+    """Refuse work whose result would not fit on the disk that holds `path`.
+
+    Raises:
+        ResourceError: If fewer than `needed` bytes are free.
+    """
+    if needed > (free := free_space(path.parent)):
+        raise _disk_full(path, needed, free)
+
+
 @contextmanager
 def write_atomically(path: Path, *, needed: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and give it the final name once it is written.
@@ -54,26 +66,109 @@ def write_atomically(path: Path, *, needed: int | None = None) -> Iterator[Path]
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{next(_serial)}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if needed is not None and needed > (free := free_space(path.parent)):
-            raise _disk_full(path, needed, free)
+        if needed is not None:
+            check_free_space(path, needed)
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
-        if error.errno in _DISK_FULL:
-            size = temporary.stat().st_size if temporary.exists() else 0
-            needs = max(needed or 0, size + 1)
-            raise _disk_full(path, needs, free_space(path.parent)) from error
-        if error.errno in _NOT_WRITABLE:
-            raise UsageError(
-                f"{path} cannot be written ({error.strerror}); choose another folder or change "
-                f"the permissions of {path.parent}"
-            ) from error
-        raise
+        size = temporary.stat().st_size if temporary.exists() else 0
+        _raise_explained(error, path, max(needed or 0, size + 1))
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Say in plain words why `path`, which a block writes by itself, could not be written.
+
+    Raises:
+        ResourceError: If the disk is full.
+        UsageError: If the folder cannot be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        _raise_explained(error, path, free_space(path.parent) + 1)
+
+
+def sweep_temporaries(path: Path) -> None:
+    """Remove what `write_atomically` left of `path` in processes that were killed."""
+    for temporary in path.parent.glob(f".{glob.escape(path.stem)}.*-*.tmp*"):
+        process = temporary.name.removeprefix(f".{path.stem}.").partition("-")[0]
+        if process.isdecimal() and not _is_running(int(process)):
+            temporary.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return process != os.getpid()
+
+
+def _raise_explained(error: OSError, path: Path, needed: int) -> NoReturn:
+    if error.errno in _DISK_FULL:
+        raise _disk_full(path, needed, free_space(path.parent)) from error
+    if error.errno in _NOT_WRITABLE:
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror}); choose another folder or change "
+            f"the permissions of {path.parent}"
+        ) from error
+    raise error
+
+
+@contextmanager
+def write_folder(path: Path, *, marker: str, exist_ok: bool = False) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, and give it the final name once it is filled.
+
+    On any error it is removed and `path` stays as it was; what a killed process left is swept.
+
+    Args:
+        path: The final name.
+        marker: Name of the file that tells folders of this kind. A folder that holds other things
+            is never replaced.
+        exist_ok: Replace a folder of this kind.
+
+    Raises:
+        UsageError: If `path` exists and may not be replaced, or cannot be written.
+        ResourceError: If the disk is full.
+    """
+    is_empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not is_empty:
+        if not exist_ok:
+            raise UsageError(f"{path} exists; choose another folder, or replace it by --exist-ok")
+        if not (path / marker).is_file():
+            raise UsageError(
+                f"{path} holds no {marker}, so that it was not made by this command and is not "
+                "replaced; choose another folder"
+            )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{next(_serial)}.tmp")
+    former = temporary.with_suffix(".old")
+    _sweep_folders(path)
+    try:
+        with disk_errors(path):
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.exists():
+                path.rename(former)
+            temporary.rename(path)
+            _flush_folder(path.parent)
+    finally:
+        for folder in (temporary, former):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep_folders(path: Path) -> None:
+    for folder in path.parent.glob(f".{glob.escape(path.name)}.*-*.tmp"):
+        process = folder.name.removeprefix(f".{path.name}.").partition("-")[0]
+        if process.isdecimal() and not _is_running(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _disk_full(path: Path, needed: int, free: int) -> ResourceError:

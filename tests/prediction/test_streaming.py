@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from delineate.models import build_model
-from delineate.prediction import streaming
 from delineate.prediction.engines import torch_engine
 from delineate.prediction.predictor import Predictor
 from delineate.prediction.seams import SeamSums
