@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from delineate.data.doctor.annotators import check_annotators
-from delineate.data.doctor.class_checks import check_class_counts, check_one_class
+from delineate.data.doctor.class_checks import (
+    check_class_counts,
+    check_one_class,
+    check_void,
+)
 from delineate.data.doctor.code_checks import check_off_by_one, check_polarity
 from delineate.data.doctor.duplicates import check_exact_duplicates, check_near_duplicates
 from delineate.data.doctor.file_checks import check_orientations, check_readable, check_sizes
@@ -57,6 +61,7 @@ CHECKS: tuple[Check, ...] = (
     check_polarity,
     check_one_class,
     check_class_counts,
+    check_void,
     check_shifted_masks,
     check_specks,
     check_exact_duplicates,

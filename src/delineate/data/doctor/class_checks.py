@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 
+import numpy as np
+
 from delineate.data.doctor.findings import (
     DropFiles,
     Evidence,
@@ -197,6 +199,43 @@ def _check_splits(holders: dict[str, list[PairRecord]], splits: list[str]) -> It
             "move images that show it, or draw other splits by `--data.split-seed 1`",
             evidence=tuple(_show(pair, name) for name in unscored for pair in holders[name][:4]),
         )
+
+
+def check_void(examination: Examination) -> Iterator[Finding]:
+    """Find a last id that looks like what nobody labelled: scraps between all other classes."""
+    decoder, data = examination.decoder, examination.data
+    if decoder is None or decoder.task.kind != "multiclass" or data.legend or data.ignore:
+        return
+    last = decoder.task.num_classes - 1
+    contents = [pair.content for pair in examination.pairs if pair.content is not None]
+    holders = [content for content in contents if content.class_pixels[last]]
+    if examination.task.class_names or last < 4 or len(holders) < 0.95 * len(contents):
+        return
+    touched = np.mean(
+        [
+            content.class_neighbours[last] / max(1, sum(map(bool, content.class_pixels)) - 1)
+            for content in holders
+        ]
+    )
+    raggedness = np.median(
+        [content.class_outlines[last] / content.class_pixels[last] for content in holders]
+    )
+    share = np.mean([content.class_pixels[last] / sum(content.class_pixels) for content in holders])
+    if touched < 0.9 or raggedness < 0.3 or share > 0.1:
+        return
+    value = decoder.classes[last][0]
+    yield Finding(
+        "void-like-class",
+        "warning",
+        (),
+        f"the last value, {value}, lies in scraps ({share:.1%} of the pixels) between nearly all "
+        f"other classes in {len(holders)} of {len(contents)} images, as void does",
+        "pixels that nobody labelled are no class; learned as one, they spoil the others and the "
+        "mean score",
+        f"if it is void, write `--data.ignore {value}` (in data.yaml `ignore: [{value}]`); if not, "
+        "name all classes by `task.class_names`",
+        evidence=tuple(_show(pair) for pair in examination.pairs[:6]),
+    )
 
 
 def _classes(names: Collection[str]) -> str:

@@ -54,6 +54,10 @@ class Content:
     are the holes of the foreground."""
     border_shares: tuple[float, ...] = ()
     """Share of each class in the pixels along the border of the image."""
+    class_neighbours: tuple[int, ...] = ()
+    """Number of other classes that each touches (multiclass)."""
+    class_outlines: tuple[int, ...] = ()
+    """Sides of pixels that each class shares with others (multiclass)."""
     agreement: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """Of the mask's outlines with the image's edges, by shift; see `edge_agreement`."""
 
@@ -77,6 +81,9 @@ def measure_content(pixels: NDArray[Any], target: NDArray[np.uint8], task: Task)
         counted = target != task.ignore_index
     num_ignored = int((target == task.ignore_index).sum())
     grey = _grey(pixels)
+    neighbours, outlines_of = (
+        _measure_neighbours(target, task.num_classes) if task.kind == "multiclass" else ((), ())
+    )
     return Content(
         class_pixels=tuple(int(member.sum()) for member in members),
         num_ignored=num_ignored,
@@ -86,6 +93,8 @@ def measure_content(pixels: NDArray[Any], target: NDArray[np.uint8], task: Task)
             for index, member in enumerate(members)
         ),
         border_shares=tuple(_border_share(member) for member in members),
+        class_neighbours=neighbours,
+        class_outlines=outlines_of,
         agreement=_measure_agreement(grey, outlines, counted),
     )
 
@@ -147,6 +156,19 @@ def _measure_parts(member: NDArray[np.bool_], connectivity: int) -> Parts:
 def _border_share(member: NDArray[np.bool_]) -> float:
     border = np.concatenate([member[0], member[-1], member[:, 0], member[:, -1]])
     return float(border.mean())
+
+
+def _measure_neighbours(
+    target: NDArray[np.uint8], num_classes: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return how many classes each class touches, and along how many sides of pixels."""
+    touching = np.zeros((num_classes, num_classes), np.int64)
+    for one, other in ((target[1:], target[:-1]), (target[:, 1:], target[:, :-1])):
+        differs = (one != other) & (one < num_classes) & (other < num_classes)
+        codes = one[differs].astype(np.int64) * num_classes + other[differs]
+        touching += np.bincount(codes, minlength=num_classes**2).reshape(touching.shape)
+    touching += touching.T
+    return tuple((touching > 0).sum(axis=1).tolist()), tuple(touching.sum(axis=1).tolist())
 
 
 def _measure_agreement(
