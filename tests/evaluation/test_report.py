@@ -18,6 +18,8 @@ from delineate.evaluation.evaluate import choose_examples
 from delineate.evaluation.report import build_report, show
 from delineate.evaluation.result import Evaluation, Example
 from delineate.evaluation.scoring import LabelledImage, score_samples
+from delineate.prediction.quality import QualityEstimator
+from delineate.preprocessing import Preprocessing
 from delineate.task import Task, TaskKind
 
 HOSTILE = '<script>alert("x")</script>'
@@ -67,7 +69,7 @@ def evaluation_of(kind: TaskKind, num_images: int = 3, *, is_empty: bool = False
         if is_empty:
             probs, target = np.zeros_like(probs), np.zeros_like(target)
         samples.append(LabelledImage(f"{index}{HOSTILE}.png", probs, target))
-    collector = DetailCollector(task)
+    collector = DetailCollector(QualityEstimator(task, Preprocessing(1)))
     scores = score_samples(
         PixelsAreProbs(), samples, task, thresholds=thresholds, observe=collector
     )

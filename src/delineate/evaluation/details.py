@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from delineate.data.image_digest import digest_pixels
 from delineate.evaluation.confidence import ConfidenceTally
 from delineate.evaluation.objects import (
     ObjectTable,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from delineate.evaluation.scoring import LabelledImage
+    from delineate.prediction.quality import ImageQuality, QualityEstimator
     from delineate.task import Task
 
 
@@ -41,18 +43,32 @@ class Details:
     objects: ObjectTable
     confidence: ConfidenceTally | None
     """Of a multiclass task."""
+    qualities: tuple[ImageQuality, ...]
+    """What would have been said of each prediction without the truth."""
+    in_training: tuple[bool, ...]
+    """Whether the model file knows the pixels of the image as a training image's."""
 
 
 @dataclass
 class DetailCollector:
     """Looks at each image as it is scored; `finish` returns what was seen."""
 
-    task: Task
+    estimator: QualityEstimator
+    """Judges each prediction without the truth."""
+    training_images: frozenset[str] = frozenset()
+    """Digests of the training images, as `digest_pixels` gives them."""
     _brightness: list[float] = field(default_factory=list)
     _zones: list[dict[tuple[str, str], tuple[float, float]]] = field(default_factory=list)
     _widths: list[NDArray[np.float64]] = field(default_factory=list)
     _objects: list[ObjectTable] = field(default_factory=list)
+    _qualities: list[ImageQuality] = field(default_factory=list)
+    _in_training: list[bool] = field(default_factory=list)
     _confidence: ConfidenceTally | None = None
+
+    @property
+    def task(self) -> Task:
+        """What is judged."""
+        return self.estimator.task
 
     def __post_init__(self) -> None:
         if self.task.kind == "multiclass":
@@ -71,6 +87,8 @@ class DetailCollector:
         target = sample.target
         if sample.valid is not None:
             target = np.where(sample.valid, target, self.task.ignore_index)
+        self._qualities.append(self.estimator.judge(sample.pixels, probs, mask, sample.valid))
+        self._in_training.append(digest_pixels(sample.pixels) in self.training_images)
         mask = np.where(target == self.task.ignore_index, self.task.ignore_index, mask)
         grey = np.asarray(sample.pixels[..., :3].mean(axis=-1), dtype=np.float32)
         self._brightness.append(float(grey.mean()))
@@ -105,4 +123,6 @@ class DetailCollector:
             widths=np.stack(self._widths),
             objects=join_tables(self._objects),
             confidence=self._confidence,
+            qualities=tuple(self._qualities),
+            in_training=tuple(self._in_training),
         )

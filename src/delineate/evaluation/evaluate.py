@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from delineate.config import DataConfig, TaskConfig, build_settings, merge_settings
 from delineate.errors import DataError, UsageError
+from delineate.evaluation.alerts import find_alerts
 from delineate.evaluation.details import DetailCollector
 from delineate.evaluation.intervals import score_intervals
 from delineate.evaluation.report import build_report
 from delineate.evaluation.result import Evaluation, Example, Rank, SplitName
 from delineate.evaluation.scoring import LabelledImage, SplitScores, score_samples
+from delineate.evaluation.slices import find_slices
 from delineate.files import digest_file, write_text
 from delineate.model_file import SegmentationModel, find_model_file, load_model
+from delineate.prediction.quality import QualityEstimator
 from delineate.progress import track
 
 if TYPE_CHECKING:
@@ -100,7 +103,10 @@ def evaluate(
     images = ImageCache(
         samples, decoder, limit_gib=settings.data.cache_gib, description=f"reading {split} images"
     )
-    collector = DetailCollector(loaded.task)
+    collector = DetailCollector(
+        QualityEstimator.from_reference(loaded.task, loaded.preprocessing, loaded.reference),
+        frozenset(loaded.reference.get("images", ())),
+    )
     scores = score_samples(
         predictor,
         track(_labelled(images), f"evaluating {split} images", total=len(images)),
@@ -110,6 +116,8 @@ def evaluate(
         postprocess=_postprocess(predictor),
         observe=collector,
     )
+    details, groups = collector.finish(), [sample.group for sample in samples]
+    intervals = score_intervals([image.counts for image in scores.images], groups)
     evaluation = Evaluation(
         split=cast(SplitName, split),
         data={"name": data.resolve().name, "digest": _digest(samples)},
@@ -118,10 +126,11 @@ def evaluate(
         scores=scores,
         examples=tuple(_examples(scores, images, predictor)),
         folder=folder,
-        intervals=score_intervals(
-            [image.counts for image in scores.images], [sample.group for sample in samples]
-        ),
-        details=collector.finish(),
+        intervals=intervals,
+        details=details,
+        groups=tuple(groups),
+        slices=tuple(find_slices(scores, details, groups)),
+        alerts=tuple(find_alerts(cast(SplitName, split), scores, details, intervals)),
     )
     write_evaluation(evaluation)
     return evaluation

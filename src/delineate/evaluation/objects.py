@@ -149,5 +149,5 @@ def zone_masks(shape: tuple[int, int]) -> dict[tuple[str, str], NDArray[np.bool_
     for number, name in enumerate(("top", "middle", "bottom")):
         zones["height", name] = np.broadcast_to(rows == number, shape)
     for number, name in enumerate(("left", "centre", "right")):
-        zones["width", name] = np.broadcast_to(cols == number, shape)
+        zones["width of image", name] = np.broadcast_to(cols == number, shape)
     return zones

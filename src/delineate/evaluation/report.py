@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from delineate.evaluation.report_curves import draw_curves
 from delineate.evaluation.report_examples import draw_examples, script_data
+from delineate.evaluation.report_quality import draw_quality
+from delineate.evaluation.report_slices import draw_slices
+from delineate.evaluation.slices import draws_images
 from delineate.metrics.confusion import CONVENTION
 from delineate.pages import (
     Section,
@@ -13,7 +16,6 @@ from delineate.pages import (
     bar,
     details,
     heat_table,
-    notice,
     paragraph,
     render_page,
     subheading,
@@ -25,6 +27,7 @@ from delineate.pages import (
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+    from delineate.evaluation.intervals import Intervals
     from delineate.evaluation.result import Evaluation
     from delineate.evaluation.scoring import SplitScores
     from delineate.task import Task
@@ -43,12 +46,23 @@ def build_report(evaluation: Evaluation) -> str:
     model, data = evaluation.model["name"] or "the model", evaluation.data["name"]
     count = len(scores.images)
     data_of_page = script_data(evaluation)
+    more = []
+    if evaluation.slices:
+        more.append(
+            Section(
+                "Where it fails",
+                draw_slices(evaluation.slices, draws_images=draws_images(evaluation.groups)),
+            )
+        )
+    if evaluation.details is not None:
+        more.append(Section("Without the truth", draw_quality(scores, evaluation.details)))
     return render_page(
         f"{model} on {data}",
         [
             Section("Result", _result(evaluation)),
             Section("Curves and pictures", _explore(evaluation, data_of_page)),
             Section("Classes", _classes(scores)),
+            *more,
             Section("Every image", [_images(scores)]),
             Section("How it was made", _making(evaluation)),
         ],
@@ -78,6 +92,9 @@ def _result(evaluation: Evaluation) -> list[Markup]:
         ("pixel_accuracy", "Pixel accuracy"),
     ):
         note = f"mean over images {show(per_image[name])}"
+        interval = None if evaluation.intervals is None else evaluation.intervals.pooled.get(name)
+        if interval is not None and interval.low is not None and interval.high is not None:
+            note = f"{show(interval.low)} to {show(interval.high)}; {note}"
         if f"{name}_with_background" in scores.pooled:
             with_background = show(scores.pooled[f"{name}_with_background"])
             note += f"; with background {with_background}"
@@ -85,16 +102,20 @@ def _result(evaluation: Evaluation) -> list[Markup]:
     if scores.task.kind == "binary" and scores.thresholds is not None:
         items.append(Tile("Threshold", show(scores.thresholds[0]), "from the model file"))
     blocks = [tiles(items)]
-    if evaluation.split != "test":
-        blocks.append(
-            notice(
-                f"The {evaluation.split} split took part in making this model, so these numbers "
-                "flatter it. Judge it by the test split."
-            )
-        )
     blocks.append(paragraph(_meaning(scores)))
+    if evaluation.intervals is not None and evaluation.intervals.num_groups > 1:
+        blocks.append(paragraph(_certainty(evaluation.intervals)))
     blocks.append(details("The convention behind these numbers", paragraph(CONVENTION)))
     return blocks
+
+
+def _certainty(intervals: Intervals) -> str:
+    unit = "images" if intervals.num_groups == intervals.num_images else "groups of images"
+    return (
+        f"Ranges under the numbers: {100 * intervals.confidence:g} % bootstrap intervals over "
+        f"{intervals.num_groups} {unit} ({intervals.num_resamples:,} draws): how much the score "
+        "would vary with other test images of the same kind."
+    )
 
 
 def _explore(evaluation: Evaluation, data: dict[str, Any]) -> list[Markup]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from delineate.evaluation.details import Details
     from delineate.evaluation.intervals import Intervals
     from delineate.evaluation.scoring import SplitScores
+    from delineate.evaluation.slices import Slice
 
 FORMAT_VERSION = 1
 
@@ -57,6 +58,10 @@ class Evaluation:
     """How sure the scores are."""
     details: Details | None = None
     """What else was seen of the images."""
+    slices: tuple[Slice, ...] = ()
+    """The scores of parts of the data."""
+    groups: tuple[str, ...] = ()
+    """Group of each image."""
     alerts: tuple[str, ...] = ()
     """What a reader of the numbers must not miss."""
 

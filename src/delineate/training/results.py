@@ -19,6 +19,7 @@ from delineate.training.assembly import Parts, describe_architecture
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from delineate.evaluation.scoring import SplitScores
     from delineate.training.preparation import Preparation
     from delineate.training.validation import Validation
 
@@ -32,7 +33,6 @@ def save_run_model(prep: Preparation, parts: Parts, validation: Validation) -> P
     """Write the model file of the run as it is now, with its thresholds and scores."""
     scores = validation.scores
     prediction = prep.settings.prediction.model_dump()
-    described = scores.as_dict()
     model = SegmentationModel(
         network=parts.final_network,
         task=prep.task,
@@ -42,17 +42,19 @@ def save_run_model(prep: Preparation, parts: Parts, validation: Validation) -> P
         thresholds=scores.thresholds,
         prediction=prediction,
         decoder=prep.decoder.as_dict(),
-        metrics={
-            "validation": {
-                name: described[name] for name in ("num_images", "threshold", "pooled", "classes")
-            }
-        },
+        metrics={"validation": describe_scores(scores)},
         provenance=prep.provenance(),
         reference={**prep.reference, "calibration": fit_calibration(scores.histogram)},
     )
     path = prep.run / FILE_NAME
     save_model(model, path)
     return path
+
+
+def describe_scores(scores: SplitScores) -> dict[str, Any]:
+    """Return the scores of the validation split as the model file keeps them."""
+    described = scores.as_dict()
+    return {name: described[name] for name in ("num_images", "threshold", "pooled", "classes")}
 
 
 def draw_gallery(prep: Preparation, validation: Validation) -> NDArray[np.uint8]:
@@ -65,7 +67,7 @@ def draw_gallery(prep: Preparation, validation: Validation) -> NDArray[np.uint8]
     rows = []
     for image in shown:
         rgb = to_rgb(image.pixels)
-        mask = image.mask(task, validation.scores.thresholds)
+        mask = validation.mask(image)
         row = [
             rgb,
             label_picture(image.target, task),
@@ -101,12 +103,13 @@ def _describe_validation(prep: Preparation, validation: Validation) -> Evaluatio
             dices[index],
             kept[index].pixels,
             kept[index].target,
-            kept[index].mask(prep.task, scores.thresholds),
+            validation.mask(kept[index]),
         )
         for rank, index in choose_examples(dices)
         if index in kept
     ]
     prediction = prep.settings.prediction.model_dump(exclude={"batch_size"})
+    prediction["postprocessing"] = validation.postprocessing
     return Evaluation(
         split="val",
         data={"name": prep.inventory.root.name, "digest": prep.provenance()["data_digest"]},

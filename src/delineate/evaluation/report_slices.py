@@ -1,0 +1,93 @@
+"""The part of a report that says where the model fails."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from delineate.evaluation.slices import PROPERTIES, SMALL_GAP, Slice
+from delineate.pages import bar, bullets, paragraph, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markupsafe import Markup
+
+_SCORES = {"dice": "Dice", "recall": "found", "share": "of the class"}
+
+
+def draw_slices(slices: Sequence[Slice], *, draws_images: bool = False) -> list[Markup]:
+    """Return what is weak and what to try, then every slice, as blocks of a page.
+
+    Args:
+        slices: In the order of `PROPERTIES`.
+        draws_images: Whether images were drawn one by one, for want of groups.
+    """
+    weak = sorted(
+        (part for part in slices if part.is_weak), key=lambda part: part.difference.estimate or 0
+    )
+    blocks = [
+        paragraph(
+            "Parts of the data that have something in common, each compared with the rest. Weak is "
+            f"what is worse by {SMALL_GAP} or more and stays worse when "
+            f"{'images' if draws_images else 'groups of images'} are drawn again and again (95 % "
+            "interval of the difference below zero)."
+            + (
+                " There are too few groups to draw from, so images of one group count as if they "
+                "had nothing in common: take this as a hint."
+                if draws_images
+                else ""
+            )
+        )
+    ]
+    if weak:
+        blocks.append(bullets([_say(part) for part in weak]))
+    else:
+        blocks.append(paragraph("No part is weak by this rule."))
+    for name, parts in groupby(slices, key=lambda part: part.trait):
+        blocks.append(_table(PROPERTIES[name], list(parts)))
+    return blocks
+
+
+def _say(part: Slice) -> str:
+    if part.score_name == "share":
+        what = f"{PROPERTIES[part.trait]}: {100 * (part.score or 0):.1f} % of {part.label}."
+    else:
+        gap = -(part.difference.estimate or 0.0)
+        what = f"{PROPERTIES[part.trait]}, {part.label}: {_SCORES[part.score_name]} "
+        what += f"{part.score:.3f}, {gap:.3f} below the rest."
+    advice = part.advice
+    if advice is None:
+        return what
+    text = f"{what} {advice.text}"
+    if advice.rules:
+        names = " and ".join(f"“{name}”" for name in advice.rules)
+        text += f" The plan decides this by its rule {names} (plan.md)."
+    if advice.flags:
+        text += f" To try: {', '.join(advice.flags)}."
+    return text
+
+
+def _table(title: str, parts: Sequence[Slice]) -> Markup:
+    is_confusion = parts[0].score_name == "share"
+    rows = []
+    for part in parts:
+        label = f"{part.label} (weak)" if part.is_weak else part.label
+        score = "–" if part.score is None else f"{part.score:.3f}"
+        row: list[str | Markup] = [label, bar(part.score, score)]
+        if not is_confusion:
+            row += ["–" if part.rest is None else f"{part.rest:.3f}", _interval(part)]
+        rows.append([*row, f"{part.count:,} {part.unit}"])
+    headings = ["", _SCORES[parts[0].score_name].capitalize()]
+    headings += [] if is_confusion else ["The rest", "Difference"]
+    return table(title, [*headings, "Counted"], rows)
+
+
+def _interval(part: Slice) -> str:
+    found = part.difference
+    if found.estimate is None:
+        return "–"
+    text = f"{found.estimate:+.3f}"
+    if found.low is not None and found.high is not None:
+        text += f" ({found.low:+.3f} to {found.high:+.3f})"
+    return text
