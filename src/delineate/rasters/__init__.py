@@ -6,13 +6,27 @@ so that no file makes the program read another one or open a connection; NIfTI g
 and NumPy's files are read without pickle. What a header announces is weighed before it is decoded.
 """
 
-from delineate.rasters.formats import SUFFIXES, TIFF_SUFFIXES, image_suffix
+from delineate.rasters.formats import SUFFIXES, TIFF_SUFFIXES, image_suffix, sniff
 from delineate.rasters.nifti import PLANES
-from delineate.rasters.raster import GeoReference, Header, Raster, apply_palette, upright
-from delineate.rasters.reading import read_header, read_image, read_raster, read_size, read_stack
+from delineate.rasters.raster import (
+    GeoReference,
+    Header,
+    Raster,
+    apply_palette,
+    upright,
+    upright_size,
+)
+from delineate.rasters.reading import (
+    read_embedded,
+    read_header,
+    read_image,
+    read_raster,
+    read_size,
+    read_stack,
+)
 from delineate.rasters.refusals import MAX_BLOCK_BYTES, MAX_PIXELS, MAX_RASTER_BYTES
 from delineate.rasters.stack import Stack
-from delineate.rasters.writing import write_image, write_mask, write_probs
+from delineate.rasters.writing import write_image, write_mask, write_probs, write_raster
 
 __all__ = [
     "MAX_BLOCK_BYTES",
@@ -27,13 +41,17 @@ __all__ = [
     "Stack",
     "apply_palette",
     "image_suffix",
+    "read_embedded",
     "read_header",
     "read_image",
     "read_raster",
     "read_size",
     "read_stack",
+    "sniff",
     "upright",
+    "upright_size",
     "write_image",
     "write_mask",
     "write_probs",
+    "write_raster",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,15 +23,21 @@ if TYPE_CHECKING:
 ORIENTATION_TAG = 274
 
 
-def read_bitmap(path: Path, kind: str, max_pixels: int) -> Raster:
+def read_bitmap(path: Path, kind: str, max_pixels: int, content: bytes | None = None) -> Raster:
     """Read a file of the format `kind`, the first picture of an animation.
+
+    Args:
+        path: The file; where `content` is given, what messages call it.
+        kind: Its format, as `sniff` names it.
+        max_pixels: Most height x width.
+        content: The bytes, where another file holds them.
 
     Raises:
         UnreadableFileError: If it is damaged or has more than `max_pixels`.
     """
-    with _open(path, kind, max_pixels) as picture:
+    with _open(path, kind, max_pixels, content) as picture:
         orientation = _orientation(picture)
-        pixels, palette = _decode(picture, path, kind)
+        pixels, palette = _decode(picture, kind, path, content)
     return Raster(np.ascontiguousarray(upright(pixels, orientation)), palette)
 
 
@@ -47,13 +54,15 @@ def read_bitmap_header(path: Path, kind: str, max_pixels: int) -> Header:
 
 
 @contextmanager
-def _open(path: Path, kind: str, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+def _open(
+    path: Path, kind: str, max_pixels: int, content: bytes | None = None
+) -> Iterator[ImageFile.ImageFile]:
     """Open as the one format; `Image.open` would warn at a limit of its own."""
     from PIL import Image
 
     Image.init()
     try:
-        with path.open("rb") as file:
+        with _stream(path, content) as file:
             picture = Image.OPEN[kind.upper()][0](file, path.name)
             width, height = picture.size
             if width * height > max_pixels:
@@ -64,6 +73,10 @@ def _open(path: Path, kind: str, max_pixels: int) -> Iterator[ImageFile.ImageFil
             yield picture
     except DECODING_ERRORS as error:
         raise damaged(path, error) from error
+
+
+def _stream(path: Path, content: bytes | None) -> IO[bytes]:
+    return path.open("rb") if content is None else io.BytesIO(content)
 
 
 def _orientation(picture: ImageFile.ImageFile) -> int:
@@ -80,11 +93,11 @@ def _orientation(picture: ImageFile.ImageFile) -> int:
 
 
 def _decode(
-    picture: ImageFile.ImageFile, path: Path, kind: str
+    picture: ImageFile.ImageFile, kind: str, path: Path, content: bytes | None
 ) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
     """Return pixels (H, W, C) and the palette of palette files."""
     if kind == "png" and any("16B" in str(tile.args) for tile in picture.tile):
-        return _decode_deep_png(picture, path), None
+        return _decode_deep_png(picture, path, content), None
     picture.load()
     if picture.mode == "P":
         palette = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
@@ -99,7 +112,9 @@ def _decode(
     return pixels.reshape(*pixels.shape[:2], -1), None
 
 
-def _decode_deep_png(picture: ImageFile.ImageFile, path: Path) -> NDArray[np.uint16]:
+def _decode_deep_png(
+    picture: ImageFile.ImageFile, path: Path, content: bytes | None
+) -> NDArray[np.uint16]:
     """Decode a 16-bit PNG.
 
     Pillow keeps the upper byte of colour samples only, so these are decoded twice: unpacking big
@@ -114,7 +129,7 @@ def _decode_deep_png(picture: ImageFile.ImageFile, path: Path) -> NDArray[np.uin
             "or take its alpha channel off"
         )
     upper = np.asarray(picture).astype(np.uint16) << 8
-    with path.open("rb") as file:
+    with _stream(path, content) as file:
         again = type(picture)(file, path.name)
         again.tile = [tile._replace(args=raw_mode.replace("16B", "16L")) for tile in again.tile]
         pixels: NDArray[np.uint16] = upper | np.asarray(again)

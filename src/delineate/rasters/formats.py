@@ -50,6 +50,19 @@ def sniff(path: Path) -> str:
             head = file.read(352)
     except OSError as error:
         raise UnreadableFileError(f"{path} cannot be opened: {error.strerror}") from error
+    kind = format_of(head)
+    if kind is not None:
+        return kind
+    if _is_nifti(path, head):
+        return "nifti"
+    what = "is empty" if not head else f"begins with {head[:8]!r}"
+    raise UnreadableFileError(
+        f"{path} {what}, which is no image format that is read; convert it to PNG, JPEG or TIFF"
+    )
+
+
+def format_of(head: bytes) -> str | None:
+    """Return the format of a file that begins so; None where it is none but may be NIfTI."""
     for kind, magic in _MAGIC.items():
         if head.startswith(magic):
             return kind
@@ -57,12 +70,7 @@ def sniff(path: Path) -> str:
         return "webp"
     if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
         return "ppm"
-    if _is_nifti(path, head):
-        return "nifti"
-    what = "is empty" if not head else f"begins with {head[:8]!r}"
-    raise UnreadableFileError(
-        f"{path} {what}, which is no image format that is read; convert it to PNG, JPEG or TIFF"
-    )
+    return None
 
 
 def _is_nifti(path: Path, head: bytes) -> bool:

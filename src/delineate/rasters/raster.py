@@ -51,6 +51,8 @@ class Header:
     """What EXIF or the TIFF tag says, 1 to 8; 0 where the tag holds no such number."""
     num_pages: int = 1
     """Pictures of this size in the file: slices of a volume or pages of a stack."""
+    geo: GeoReference | None = None
+    """Place on the ground, where the file gives one."""
 
 
 def apply_palette(raster: Raster, path: Path) -> NDArray[np.uint8]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from delineate.errors import UnreadableFileError
 from delineate.rasters.arrays import read_array, read_array_header
 from delineate.rasters.bitmaps import read_bitmap, read_bitmap_header
-from delineate.rasters.formats import sniff
+from delineate.rasters.formats import format_of, sniff
 from delineate.rasters.nifti import read_nifti, read_nifti_header
 from delineate.rasters.raster import Header, Raster, apply_palette
 from delineate.rasters.refusals import MAX_PIXELS
@@ -56,6 +57,26 @@ def read_raster(path: Path, *, max_pixels: int = MAX_PIXELS) -> Raster:
     if kind in ("npy", "npz"):
         return read_array(path, kind)
     return read_bitmap(path, kind, max_pixels)
+
+
+def read_embedded(content: bytes, where: Path, *, max_pixels: int = MAX_PIXELS) -> Raster:
+    """Read a picture that another file holds: PNG, JPEG, BMP, GIF, WebP or PNM.
+
+    Args:
+        content: The bytes of the picture.
+        where: The file that holds it, for messages.
+        max_pixels: As in `read_raster`.
+
+    Raises:
+        UnreadableFileError: If it is damaged, too large or of another format.
+    """
+    kind = format_of(content)
+    if kind in (None, "tiff", "npy", "npz"):
+        raise UnreadableFileError(
+            f"{where} holds a picture that begins with {content[:8]!r}, which is no PNG or JPEG; "
+            "save the file again"
+        )
+    return read_bitmap(where, str(kind), max_pixels, content)
 
 
 def read_stack(path: Path, *, plane: str | None = None, max_pixels: int = MAX_PIXELS) -> Stack:

@@ -112,13 +112,14 @@ def read_tiff_header(path: Path) -> Header:
         height, width = dataset.shape
         check_bytes(path, height * width * _pixel_bytes(dataset), "the whole", MAX_RASTER_BYTES)
         orientation = _orientation(dataset, path)
+        geo = read_geo_reference(dataset)
         num_pages = 1
         if dataset.subdatasets:
             axes, shape = _series_shape(path)
             num_pages = math.prod(
                 length for axis, length in zip(axes, shape, strict=True) if axis not in "CSYX"
             )
-    return Header(upright_size(height, width, orientation), orientation, num_pages)
+    return Header(upright_size(height, width, orientation), orientation, num_pages, geo)
 
 
 def _orientation(dataset: Any, path: Path) -> int:

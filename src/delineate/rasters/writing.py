@@ -11,7 +11,7 @@ import numpy as np
 from delineate.errors import ShapeError, UsageError
 from delineate.files import write_atomically
 from delineate.rasters.formats import TIFF_SUFFIXES
-from delineate.rasters.raster import GeoReference
+from delineate.rasters.raster import GeoReference, Raster
 from delineate.rasters.tiff import open_gdal
 from delineate.task import IGNORE_INDEX, Task
 
@@ -79,6 +79,21 @@ def write_image(path: Path, rgb: NDArray[np.uint8], geo: GeoReference | None = N
         _write_png(path, rgb, geo)
 
 
+def write_raster(path: Path, raster: Raster) -> None:
+    """Write pixels of any number type as TIFF, with their place, nodata value and spacing.
+
+    Half floats become floats; a palette is not kept.
+
+    Raises:
+        UsageError: If `path` does not end in .tif or .tiff.
+    """
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        raise UsageError(f"{path}: pixels of any type are written as TIFF; name a .tif file")
+    pixels = raster.pixels
+    bands = np.moveaxis(pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels, -1, 0)
+    _write_tiff(path, bands, geo=raster.geo, nodata=raster.nodata, spacing=raster.spacing)
+
+
 def write_probs(
     path: Path,
     probs: NDArray[np.float32],
@@ -122,6 +137,7 @@ def _write_tiff(
     nodata: float | None = None,
     palette: NDArray[np.uint8] | None = None,
     names: Sequence[str] = (),
+    spacing: tuple[float, float] | None = None,
 ) -> None:
     """Write (C, H, W) with deflate compression, in tiles where the raster is large."""
     count, height, width = bands.shape
@@ -146,3 +162,10 @@ def _write_tiff(
                 dataset.write_colormap(1, table)
             for index, name in enumerate(names[:count], start=1):
                 dataset.set_band_description(index, name)
+            if spacing is not None:
+                down, across = spacing
+                dataset.update_tags(
+                    TIFFTAG_RESOLUTIONUNIT="3",
+                    TIFFTAG_XRESOLUTION=repr(10 / across),
+                    TIFFTAG_YRESOLUTION=repr(10 / down),
+                )
