@@ -176,8 +176,11 @@ class FaultyDataError(DataError):
             subject: The data set; begins the message.
             proposal: Settings of the section `data` with which the data could be read.
         """
-        sentences = "\n".join(finding.sentence for finding in findings)
-        super().__init__(f"{subject}: {sentences}" if subject else sentences)
+        sentences = [finding.sentence for finding in findings]
+        text = sentences[0]
+        if len(sentences) > 1:
+            text = "\n".join([f"{len(sentences)} errors", *(f"- {one}" for one in sentences)])
+        super().__init__(f"{subject}: {text}" if subject else text)
         self.findings = tuple(findings)
         self.proposal = proposal
 
