@@ -5,18 +5,35 @@ from dataclasses import replace
 import pytest
 
 from delineate.config import build_settings, merge_settings
-from delineate.data.fingerprint.fingerprint import ChannelStatistics, ClassStatistics, Fingerprint
+from delineate.data.fingerprint.fingerprint import (
+    ChannelStatistics,
+    ClassStatistics,
+    Fingerprint,
+    Histogram,
+)
 from delineate.recipes.facts import Facts, Wishes
 from delineate.recipes.planner import decide
 from delineate.recipes.rules import RULES
 
-CHANNEL = ChannelStatistics(100.0, 40.0, {"50": 100.0}, 150.0, 20.0, {"50": 150.0}, 0.2)
+FLAT = Histogram((0.0, 256.0), (1,))
+CHANNEL = ChannelStatistics(
+    mean=100.0,
+    std=40.0,
+    percentiles={"50": 100.0},
+    foreground_mean=150.0,
+    foreground_std=20.0,
+    foreground_percentiles={"50": 150.0},
+    histogram=FLAT,
+    foreground_histogram=FLAT,
+    between_images=0.2,
+)
 CELL = ClassStatistics(
     pixel_share=0.2,
     image_share=1.0,
     num_objects=400,
     objects_per_image={"50": 10.0},
     area={"50": 300.0},
+    area_histogram=FLAT,
     width={"50": 13.0},
     elongation=2.0,
     typical_width=14.0,

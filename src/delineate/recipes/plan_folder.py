@@ -9,6 +9,7 @@ from typing import Any
 
 from delineate.config import merge_settings, parse_duration, save_settings
 from delineate.data.fingerprint.fingerprint import FILE_NAME, save_fingerprint
+from delineate.data.fingerprint.page import write_page
 from delineate.data.inventory import save_inventory
 from delineate.distributed import choose_device
 from delineate.errors import UsageError
@@ -16,6 +17,7 @@ from delineate.files import write_text
 from delineate.recipes.planning import Plan, make_plan
 
 CONFIG, NOTES, INVENTORY = "config.yaml", "plan.md", "inventory.csv"
+PAGE = "fingerprint.html"
 
 
 class Notes:
@@ -62,7 +64,7 @@ def plan(
 
     Args:
         data: A folder, a data.yaml or a CSV of paths.
-        out: Folder for config.yaml, plan.md, fingerprint.json and inventory.csv.
+        out: Folder for config.yaml, plan.md, fingerprint.json, its page, and inventory.csv.
         config: A YAML file of settings.
         recipe: generic, medical, aerial, thin, defect, or a YAML file of settings.
         misses_cost_more: Whether a missed pixel is worse than a false alarm.
@@ -104,6 +106,7 @@ def write_plan(plan: Plan, folder: Path) -> Notes:
     save_settings(plan.settings, folder / CONFIG)
     save_inventory(plan.inventory, folder / INVENTORY)
     save_fingerprint(plan.fingerprint, folder / FILE_NAME)
+    write_page(folder / PAGE, plan.fingerprint, f"Fingerprint of {plan.inventory.root.name}")
     notes = Notes(folder / NOTES, f"Plan of {folder.resolve().name}")
     notes.add("Data", plan.describe_data())
     notes.add("Choices", plan.describe_choices())

@@ -11,11 +11,8 @@ from typing import Any
 from delineate.config import Settings, build_settings, merge_settings, read_settings
 from delineate.data.cache import ImageCache
 from delineate.data.doctor.diagnosis import admit
-from delineate.data.fingerprint.fingerprint import (
-    Fingerprint,
-    build_fingerprint,
-    total_variation,
-)
+from delineate.data.fingerprint.builder import build_fingerprint, total_variation
+from delineate.data.fingerprint.fingerprint import Fingerprint
 from delineate.data.fingerprint.image import measure_image
 from delineate.data.inventory import Inventory, read_data_file
 from delineate.data.masks import MaskDecoder

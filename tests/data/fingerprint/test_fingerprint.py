@@ -1,16 +1,17 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from delineate.data.fingerprint.builder import build_fingerprint, total_variation
 from delineate.data.fingerprint.fingerprint import (
     Fingerprint,
-    build_fingerprint,
     load_fingerprint,
     save_fingerprint,
-    total_variation,
 )
 from delineate.data.fingerprint.image import measure_image
+from delineate.data.fingerprint.page import write_page
 from delineate.errors import DataError
 from delineate.task import Task
 
@@ -103,3 +104,29 @@ def test_total_variation_of_shares():
     assert total_variation((9, 1, 0), (1, 4, 5)) == pytest.approx(0.8)
     assert total_variation((2, 2), (50, 50)) == 0
     assert total_variation((0, 0), (0, 0)) == 0
+
+
+def test_histograms_count_what_was_kept():
+    found = make_fingerprint([squares((5, 5), (40, 60)), squares()])
+    areas = found.classes["cell"].area_histogram
+    assert sum(areas.counts) == 2
+    edge = areas.counts.index(2)
+    assert areas.edges[edge] <= 100 < areas.edges[edge + 1]
+    channel = found.channels[0]
+    assert channel.histogram.edges == channel.foreground_histogram.edges
+    assert sum(channel.foreground_histogram.counts) == 200
+
+
+def test_the_page_shows_every_class_and_escapes_its_name(tmp_path):
+    found = replace(
+        make_fingerprint([squares((5, 5)), squares()]),
+        class_shares={"background": 0.9, "<script>": 0.1},
+    )
+    page = tmp_path / "fingerprint.html"
+    write_page(page, found, "A <set>")
+    text = page.read_text()
+    assert "&lt;script&gt;" in text
+    assert "<script>" not in text
+    assert "A &lt;set&gt;" in text
+    assert "channel 3" in text
+    assert "50%" in text  # of the images are empty
