@@ -10,7 +10,7 @@ done to an arc is done to both neighbours alike.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,16 +75,29 @@ def trace_blocks(regions: Regions, height: int, width: int, side: int) -> Iterat
 def join_pieces(traced: Iterable[Traced]) -> Iterator[Arc]:
     """Yield whole arcs, joined across blocks; closed ones start at their first corner.
 
-    Memory holds the arcs that are not finished yet. An arc and its direction do not depend on the
-    blocks.
+    An arc and its direction do not depend on the blocks.
 
     Args:
         traced: What the blocks show, in any order.
     """
+    for arc, is_ring in join_chains((block.pieces, block.cuts) for block in traced):
+        yield _canonical(arc, is_ring=is_ring)
+
+
+def join_chains(
+    blocks: Iterable[tuple[Sequence[Arc], Set[Corner]]],
+) -> Iterator[tuple[Arc, bool]]:
+    """Yield chains of pieces as soon as they end, and whether they are closed without an end.
+
+    Memory holds the chains that are not finished yet.
+
+    Args:
+        blocks: Pieces of each block, and those of their ends at which another piece goes on.
+    """
     loose: dict[Corner, _Chain] = {}
-    for block in traced:
-        for piece in block.pieces:
-            chain = _Chain(piece, block.cuts)
+    for pieces, cuts in blocks:
+        for piece in pieces:
+            chain = _Chain(piece, cuts)
             while chain.open_ends and not chain.is_ring:
                 joint = next((end for end in chain.open_ends if end in loose), None)
                 if joint is None:
@@ -95,7 +108,7 @@ def join_pieces(traced: Iterable[Traced]) -> Iterator[Arc]:
                     del loose[end]
                 chain = other.join(chain, joint)
             else:
-                yield _canonical(chain.arc(), is_ring=chain.is_ring)
+                yield chain.arc(), chain.is_ring
 
 
 class _Chain:

@@ -58,3 +58,31 @@ def _area_below(latitudes: NDArray[np.float64]) -> NDArray[np.float64]:
     curved = np.arctanh(eccentricity * sine) / eccentricity
     semi_minor = _SEMI_MAJOR * (1 - _FLATTENING)
     return np.asarray(semi_minor**2 / 2 * (flat + curved))
+
+
+def pixel_sides(geo: GeoReference | None) -> tuple[Callable[[float], tuple[float, float]], str]:
+    """Return a function from a row to the height and width of a pixel there, and their unit.
+
+    Metres where the reference system tells, on the WGS 84 ellipsoid where it is geographic; else 1
+    by 1 pixel. Rotated grids have the lengths of their sides.
+    """
+    if geo is None or geo.crs is None:
+        return lambda row: (1.0, 1.0), "px"
+    from rasterio.crs import CRS
+
+    crs = CRS.from_wkt(geo.crs)
+    a, b, _, d, e, f = geo.transform
+    if not crs.is_geographic:
+        metres = float(crs.linear_units_factor[1])
+        sides = float(np.hypot(b, e)) * metres, float(np.hypot(a, d)) * metres
+        return lambda row: sides, "m"
+
+    def sides_at(row: float) -> tuple[float, float]:
+        latitude = np.radians(f + e * row)
+        squared = _FLATTENING * (2 - _FLATTENING)
+        bulge = 1 - squared * np.sin(latitude) ** 2
+        north = _SEMI_MAJOR * (1 - squared) / bulge**1.5  # radius along the meridian
+        east = _SEMI_MAJOR * np.cos(latitude) / np.sqrt(bulge)  # radius of the parallel
+        return float(np.radians(abs(e)) * north), float(np.radians(abs(a)) * east)
+
+    return sides_at, "m"
