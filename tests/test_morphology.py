@@ -129,6 +129,14 @@ def test_nearest_inside_is_as_far_as_the_distance() -> None:
     np.testing.assert_allclose(distances, distance_map(~mask), rtol=1e-6)
 
 
+def test_long_distances_are_exact() -> None:
+    mask = np.ones((2048, 2000), bool)
+    mask[0, 3] = False
+    rows, cols = np.mgrid[:2048, -3:1997]
+    expected = np.sqrt(rows.astype(np.float64) ** 2 + cols**2).astype(np.float32)
+    np.testing.assert_array_equal(distance_map(mask), expected)
+
+
 @FEW
 @given(mask=MASKS)
 def test_skeleton_equals_scikit_image_and_keeps_parts_and_holes(mask: np.ndarray) -> None:

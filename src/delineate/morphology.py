@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _EXACT_SIDE = 2048  # squared distances stay below 2**24, where float32 holds whole numbers
+_EXACT_DISTANCE = 1290  # the square of a float32 that is a rounding off is closest to its own
 _SMALL_RADIUS = 8  # up to here a disc as a kernel is faster than a distance map
 
 
@@ -110,8 +111,9 @@ def distance_map(
         return np.full(inside.shape, np.inf, dtype=np.float32)
     if spacing is None and max(inside.shape) <= _EXACT_SIDE:
         distances = cv2.distanceTransform(_as_bytes(inside), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        # Some of OpenCV's code paths are a rounding off; the squares are whole numbers.
-        return cast("NDArray[np.float32]", np.sqrt(np.rint(distances * distances)))
+        if distances.max() <= _EXACT_DISTANCE:
+            # Some of OpenCV's code paths are a rounding off; the squares are whole numbers.
+            return cast("NDArray[np.float32]", np.sqrt(np.rint(distances * distances)))
     from scipy.ndimage import distance_transform_edt  # not needed for most images
 
     return np.asarray(distance_transform_edt(inside, sampling=spacing), dtype=np.float32)
