@@ -270,7 +270,6 @@ def test_a_store_that_spills_is_the_same_store(task: Task) -> None:
         np.testing.assert_array_equal(
             in_memory.mask(one.output, levels), task.mask(probs, thresholds)
         )
-    on_disk.close()
 
 
 def test_the_middle_of_a_plateau_near_one_half_is_taken() -> None:

@@ -6,6 +6,7 @@ TINY = {
     "model": {"width": 4, "depth": 2},
     "training": {"patch_size": [64, 64], "batch_size": 4, "steps_per_epoch": 3},
     "data": {"num_workers": 0},
+    "evaluation": {"tuning": {"effort": 0}},
 }
 """Settings under which a run takes a second."""
 

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 
 _SECONDS_PER_MEGAPIXEL = 5.0
-"""Of one class at one pair of radii, until the first has been measured."""
+_SECONDS_PER_IMAGE = 0.1
+"""What one class at one pair of radii may take, until the first has been measured."""
 _CURVE_STEP = 4
 """Levels between the points of the stored curves."""
 
@@ -306,10 +307,12 @@ class _Allowance:
     """Says whether one more pair of radii fits into effort and time."""
 
     def __init__(self, store: PredictionStore, effort: float, deadline: float | None) -> None:
-        self._megapixels = store.num_pixels * len(store.task.foreground) / 1e6
+        num_classes = len(store.task.foreground)
+        self._megapixels = store.num_pixels * num_classes / 1e6
         self._left = effort
         self._deadline = deadline
         self._seconds = _SECONDS_PER_MEGAPIXEL * self._megapixels
+        self._seconds += _SECONDS_PER_IMAGE * len(store) * num_classes
         self._last: float | None = None
 
     def allows(self) -> bool:

@@ -9,12 +9,14 @@ for the probabilities. Of a multiclass task the most probable class is kept.
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from delineate.errors import ResourceError
 from delineate.metrics.curves import ProbabilityHistogram, bin_edges
 from delineate.randomness import generator_for
 
@@ -136,16 +138,18 @@ class PredictionStore:
     def _spill(self, output: NDArray[np.uint8], labels: NDArray[np.uint8]) -> int:
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the store)
-        start = self._file.seek(0, 2)
-        self._file.write(output.tobytes())
-        self._file.write(labels.tobytes())
+            weakref.finalize(self, self._file.close)
+        try:
+            start = self._file.seek(0, 2)
+            self._file.write(output.tobytes())
+            self._file.write(labels.tobytes())
+        except OSError as error:
+            raise ResourceError(
+                f"predictions of the validation images do not fit into {tempfile.gettempdir()} "
+                f"({error.strerror}); make room there, set TMPDIR to another folder, or raise "
+                "evaluation.tuning.memory_mib"
+            ) from error
         return start
-
-    def close(self) -> None:
-        """Give memory and temporary file back."""
-        self._kept.clear()
-        if self._file is not None:
-            self._file.close()
 
     @property
     def names(self) -> list[str]:

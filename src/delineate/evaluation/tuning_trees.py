@@ -152,7 +152,10 @@ def build_component_tree(levels: NDArray[np.uint8], connectivity: int) -> Compon
         pixels = order[pixel_stops[level + 1] if level < NUM_LEVELS - 1 else 0 : pixel_stops[level]]
         if not len(pixels):
             continue
-        zones, local[pixels] = np.unique(zone[pixels], return_inverse=True)
+        leaders = zone[pixels]
+        zones = leaders[leaders == pixels]
+        local[zones] = np.arange(len(zones))
+        local[pixels] = local[leaders]
         first, second = ends[level]
         is_older = flat[first] > level  # the second end is always of this level
         tops = _find_roots(roots, pixel_node[first[is_older]])
@@ -228,11 +231,15 @@ def _find_roots(roots: IntArray, nodes: NDArray[np.int32]) -> IntArray:
 
 def _connect(first: IntArray, second: IntArray, count: int) -> tuple[int, IntArray]:
     """Return how many parts `count` points fall into by these pairs, and the part of each."""
-    if not len(first):
-        return count, np.arange(count)
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    pairs = coo_array((np.ones(len(first), np.uint8), (first, second)), shape=(count, count))
-    num_parts, part = connected_components(pairs, directed=False)
-    return int(num_parts), part.astype(np.int64)
+    # A level has few pairs as a rule, so graph libraries would spend their time on set-up.
+    leader = np.arange(count)
+    while len(first):
+        one, other = leader[first], leader[second]
+        is_apart = one != other
+        first, second = first[is_apart], second[is_apart]
+        one, other = one[is_apart], other[is_apart]
+        np.minimum.at(leader, np.maximum(one, other), np.minimum(one, other))
+        while not np.array_equal(shorter := leader[leader], leader):
+            leader = shorter
+    is_leader = leader == np.arange(count)
+    return int(is_leader.sum()), (is_leader.cumsum() - 1)[leader]

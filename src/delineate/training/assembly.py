@@ -82,6 +82,7 @@ def assemble(prep: Preparation, device: torch.device) -> Parts:
         loss,
         device=device,
         num_bins=prep.settings.evaluation.num_bins,
+        memory_bytes=prep.settings.evaluation.tuning.memory_mib * 2**20,
     )
     return Parts(network, average, loss, validator, device, precision)
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FINISHING_SHARE = 0.1
 FINISHING_SECONDS = 6.0
 """What is kept free for pictures and report: a share of the time, at most these seconds."""
+TUNING_SHARE = 0.05
+TUNING_SECONDS = 60.0
+"""What is kept free for tuning before that: a share of the time, at most these seconds."""
 MEASURING_SHARE = 0.04
 """Share of the time in which steps are measured; validation gets a quarter as much."""
 MEASURING_SECONDS = 6.0
@@ -58,7 +61,9 @@ def fix_length(prep: Preparation, parts: Parts, started: float) -> tuple[Length,
     budget = max(MEASURING_SHARE * settings.time, min(MEASURING_SECONDS, settings.time / 10))
     step_seconds = _measure_step(prep, parts, budget)
     validation_seconds = parts.validator.estimate_seconds(MEASURING_SHARE / 4 * settings.time)
-    end = started + settings.time - min(FINISHING_SHARE * settings.time, FINISHING_SECONDS)
+    end = tuning_deadline(settings.time, started) - min(
+        TUNING_SHARE * settings.time, TUNING_SECONDS
+    )
     length = length_of_time(
         end - time.monotonic(),
         step_seconds=step_seconds,
@@ -72,6 +77,16 @@ def fix_length(prep: Preparation, parts: Parts, started: float) -> tuple[Length,
         num_steps=length.num_steps,
     )
     return length, pace
+
+
+def tuning_deadline(seconds: float, started: float) -> float:
+    """Return when tuning has to be done, on `time.monotonic`'s clock.
+
+    Args:
+        seconds: The time that was given for all of the training.
+        started: When training was called.
+    """
+    return started + seconds - min(FINISHING_SHARE * seconds, FINISHING_SECONDS)
 
 
 def describe_length(prep: Preparation, length: Length) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,8 @@ from delineate.training.memory import keep_freed_memory
 from delineate.training.optimization import Schedule
 from delineate.training.preparation import Preparation, prepare
 from delineate.training.results import draw_gallery, save_run_model, write_results
-from delineate.training.speed import describe_length, fix_length
+from delineate.training.speed import describe_length, fix_length, tuning_deadline
+from delineate.training.tuning import tune_run
 
 if TYPE_CHECKING:
     from delineate.training.step import Batch
@@ -159,6 +160,10 @@ def _fit(
     try:
         with explain_worker_errors():
             outcome = loop.run(length, Schedule(length.num_steps, settings.warmup_fraction))
+        deadline = None if settings.time is None else tuning_deadline(settings.time, started)
+        if interruption.is_requested:  # somebody waits for the end
+            deadline = clock.monotonic()
+        outcome = replace(outcome, best=tune_run(prep, outcome.best, display, deadline=deadline))
         gallery = draw_gallery(prep, outcome.best)
         history.add_gallery(gallery)
         write_image(prep.run / "figures" / "gallery.png", gallery)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from delineate.evaluation.scoring import LabelledImage, SplitScores, score_samples
+from delineate.evaluation.tuning_predictions import PredictionStore
+from delineate.postprocess import postprocess_mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,9 +40,13 @@ class KeptImage:
     output: NDArray[Any]
     """Class indices, (H, W) uint8, of a multiclass task; else probabilities, (C, H, W) float16."""
 
-    def mask(self, task: Task, thresholds: Sequence[float] | None) -> NDArray[np.uint8]:
+    def mask(
+        self, task: Task, thresholds: Sequence[float] | None, postprocessing: Mapping[str, Any]
+    ) -> NDArray[np.uint8]:
         """Return the predicted labels."""
-        return self.output if task.kind == "multiclass" else task.mask(self.output, thresholds)
+        is_mask = task.kind == "multiclass"
+        mask = self.output if is_mask else task.mask(self.output, thresholds)
+        return postprocess_mask(mask, task, **postprocessing)
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,16 @@ class Validation:
     loss: float
     """The training loss of the whole-image probabilities, averaged over the images."""
     kept: tuple[KeptImage, ...]
+    predictions: PredictionStore
+    """Of all images, small, to tune on."""
+    postprocessing: dict[str, Any] = field(default_factory=dict)
+    """What the scores were made with; nothing until it has been tuned."""
+    choices: tuple[str, ...] = ()
+    """What was chosen by tuning and why, in sentences."""
+
+    def mask(self, image: KeptImage) -> NDArray[np.uint8]:
+        """Return the predicted labels of an image as they were scored."""
+        return image.mask(self.scores.task, self.scores.thresholds, self.postprocessing)
 
     @property
     def dice(self) -> float:
@@ -75,6 +91,7 @@ class Validator:
         *,
         device: torch.device,
         num_bins: int,
+        memory_bytes: int = 256 * 2**20,
     ) -> None:
         self._predictor = predictor
         self._samples = samples
@@ -82,12 +99,14 @@ class Validator:
         self._loss = loss
         self._device = device
         self._num_bins = num_bins
+        self._memory_bytes = memory_bytes
 
     def run(self) -> Validation:
         """Predict and score every image once."""
         observed = _ObservedPass(self)
         scores = score_samples(observed, observed, self._task, num_bins=self._num_bins)
-        return Validation(scores, float(np.mean(observed.losses)), tuple(observed.kept))
+        loss = float(np.mean(observed.losses))
+        return Validation(scores, loss, tuple(observed.kept), observed.predictions)
 
     def estimate_seconds(self, budget: float) -> float:
         """Return about how long `run` takes, from as many images as fit into `budget` seconds.
@@ -137,6 +156,7 @@ class _ObservedPass:
         self._room = KEPT_BYTES
         self.losses: list[float] = []
         self.kept: list[KeptImage] = []
+        self.predictions = PredictionStore(validator._task, memory_bytes=validator._memory_bytes)
 
     def __iter__(self) -> Iterator[LabelledImage]:
         for sample in self._validator._samples():
@@ -151,6 +171,7 @@ class _ObservedPass:
         assert sample is not None
         probs = self._validator._predictor.predict_probs(pixels, valid)
         self.losses.append(self._validator.loss_of(probs, sample))
+        self.predictions.add(sample.name, probs, sample.target, sample.valid)
         is_multiclass = self._validator._task.kind == "multiclass"
         output = probs.argmax(axis=0).astype(np.uint8) if is_multiclass else probs.astype("float16")
         if output.nbytes <= self._room:
