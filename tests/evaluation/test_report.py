@@ -74,7 +74,7 @@ def evaluation_of(kind: TaskKind, num_images: int = 3, *, is_empty: bool = False
         PixelsAreProbs(), samples, task, thresholds=thresholds, observe=collector
     )
     for rank, index in choose_examples([i.scores["dice"] for i in scores.images]):
-        _, pixels, target, _ = samples[index]
+        _, pixels, target, *_ = samples[index]
         mask = task.mask(pixels.transpose(2, 0, 1), thresholds)
         dice = scores.images[index].scores["dice"]
         probs = pixels.transpose(2, 0, 1)

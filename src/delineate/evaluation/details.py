@@ -19,6 +19,8 @@ from delineate.evaluation.objects import (
     tally_widths,
     zone_masks,
 )
+from delineate.metrics.calibration import CalibrationCounts
+from delineate.metrics.images import ClassMeasures, image_scores
 from delineate.pictures import class_layers
 
 if TYPE_CHECKING:
@@ -43,6 +45,10 @@ class Details:
     objects: ObjectTable
     confidence: ConfidenceTally | None
     """Of a multiclass task."""
+    calibration: CalibrationCounts
+    """Probabilities against what came true."""
+    measures: tuple[dict[str, ClassMeasures], ...]
+    """Boundaries, objects and topology of each class of each image."""
     qualities: tuple[ImageQuality, ...]
     """What would have been said of each prediction without the truth."""
     in_training: tuple[bool, ...]
@@ -63,6 +69,7 @@ class DetailCollector:
     _objects: list[ObjectTable] = field(default_factory=list)
     _qualities: list[ImageQuality] = field(default_factory=list)
     _in_training: list[bool] = field(default_factory=list)
+    _measures: list[dict[str, ClassMeasures]] = field(default_factory=list)
     _confidence: ConfidenceTally | None = None
 
     @property
@@ -71,6 +78,7 @@ class DetailCollector:
         return self.estimator.task
 
     def __post_init__(self) -> None:
+        self._calibration = CalibrationCounts(self.task)
         if self.task.kind == "multiclass":
             self._confidence = ConfidenceTally(self.task.num_classes)
 
@@ -85,6 +93,12 @@ class DetailCollector:
             mask: The labels that are counted, (H, W); multilabel (C, H, W).
         """
         target = sample.target
+        self._calibration.update(probs, target, sample.valid)
+        self._measures.append(
+            image_scores(
+                mask, target, self.task, sample.spacing, valid=sample.valid, with_topology=True
+            )
+        )
         if sample.valid is not None:
             target = np.where(sample.valid, target, self.task.ignore_index)
         self._qualities.append(self.estimator.judge(sample.pixels, probs, mask, sample.valid))
@@ -123,6 +137,8 @@ class DetailCollector:
             widths=np.stack(self._widths),
             objects=join_tables(self._objects),
             confidence=self._confidence,
+            calibration=self._calibration,
+            measures=tuple(self._measures),
             qualities=tuple(self._qualities),
             in_training=tuple(self._in_training),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +10,19 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from delineate.config import DataConfig, TaskConfig, build_settings, merge_settings
 from delineate.errors import DataError, UsageError
 from delineate.evaluation.alerts import find_alerts
+from delineate.evaluation.description import (
+    describe_model,
+    describe_prediction,
+    digest_samples,
+)
 from delineate.evaluation.details import DetailCollector
 from delineate.evaluation.intervals import score_intervals
 from delineate.evaluation.report import build_report
 from delineate.evaluation.result import Evaluation, Example, Rank, SplitName
 from delineate.evaluation.scoring import LabelledImage, SplitScores, score_samples
 from delineate.evaluation.slices import find_slices
-from delineate.files import digest_file, write_text
+from delineate.evaluation.spacing import Spacing, common_unit, read_spacing
+from delineate.files import write_text
 from delineate.model_file import SegmentationModel, find_model_file, load_model
 from delineate.prediction.quality import QualityEstimator
 from delineate.progress import track
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 
     from delineate.config import Settings
     from delineate.data.cache import ImageCache
-    from delineate.data.inventory import Inventory, Sample
+    from delineate.data.inventory import Inventory
     from delineate.data.masks import MaskDecoder
     from delineate.prediction.predictor import Predictor
     from delineate.task import Task
@@ -103,13 +108,14 @@ def evaluate(
     images = ImageCache(
         samples, decoder, limit_gib=settings.data.cache_gib, description=f"reading {split} images"
     )
+    spacings = [read_spacing(sample.image) for sample in samples]
     collector = DetailCollector(
         QualityEstimator.from_reference(loaded.task, loaded.preprocessing, loaded.reference),
         frozenset(loaded.reference.get("images", ())),
     )
     scores = score_samples(
         predictor,
-        track(_labelled(images), f"evaluating {split} images", total=len(images)),
+        track(_labelled(images, spacings), f"evaluating {split} images", total=len(images)),
         loaded.task,
         thresholds=_thresholds(predictor),
         num_bins=settings.evaluation.num_bins,
@@ -120,9 +126,13 @@ def evaluate(
     intervals = score_intervals([image.counts for image in scores.images], groups)
     evaluation = Evaluation(
         split=cast(SplitName, split),
-        data={"name": data.resolve().name, "digest": _digest(samples)},
-        model=_describe_model(loaded, model_path),
-        prediction=_describe_prediction(predictor),
+        data={
+            "name": data.resolve().name,
+            "digest": digest_samples(samples),
+            "unit": common_unit(spacings),
+        },
+        model=describe_model(loaded, model_path),
+        prediction=describe_prediction(predictor),
         scores=scores,
         examples=tuple(_examples(scores, images, predictor)),
         folder=folder,
@@ -225,9 +235,11 @@ def _decoder(
     return decoder
 
 
-def _labelled(images: ImageCache) -> Iterator[LabelledImage]:
-    for sample, (pixels, target, valid) in zip(images.samples, images, strict=True):
-        yield LabelledImage(sample.name, pixels, target, valid)
+def _labelled(images: ImageCache, spacings: Sequence[Spacing | None]) -> Iterator[LabelledImage]:
+    for sample, spacing, (pixels, target, valid) in zip(
+        images.samples, spacings, images, strict=True
+    ):
+        yield LabelledImage(sample.name, pixels, target, valid, spacing and spacing.size)
 
 
 def _thresholds(predictor: Predictor) -> tuple[float, ...] | None:
@@ -256,29 +268,3 @@ def _examples(scores: SplitScores, images: ImageCache, predictor: Predictor) -> 
         yield Example(
             rank, name, dices[index], pixels, target, predictor.mask(probs), probs.astype("float32")
         )
-
-
-def _digest(samples: Sequence[Sample]) -> str:
-    """Return a SHA-256 over the names and contents of images and masks."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        contents = [digest_file(path) for path in (sample.image, *sample.masks)]
-        digest.update(json.dumps([sample.name, *contents]).encode())
-    return digest.hexdigest()
-
-
-def _describe_model(model: SegmentationModel, path: Path | None) -> dict[str, Any]:
-    return {
-        "name": None if path is None else path.resolve().parent.name,
-        "digest": None if path is None else digest_file(path),
-        "architecture": model.architecture,
-    }
-
-
-def _describe_prediction(predictor: Predictor) -> dict[str, Any]:
-    return {
-        "tile_size": list(predictor.tile_size),
-        "overlap": predictor.overlap,
-        "blend": predictor.blend,
-        "postprocessing": dict(predictor.postprocessing),
-    }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from delineate.evaluation.report_curves import draw_curves
 from delineate.evaluation.report_examples import draw_examples, script_data
 from delineate.evaluation.report_quality import draw_quality
+from delineate.evaluation.report_shapes import draw_shapes
 from delineate.evaluation.report_slices import draw_slices
 from delineate.evaluation.slices import draws_images
 from delineate.metrics.confusion import CONVENTION
@@ -55,6 +56,8 @@ def build_report(evaluation: Evaluation) -> str:
             )
         )
     if evaluation.details is not None:
+        shapes = draw_shapes(evaluation.details, scores.task, evaluation.data.get("unit"))
+        more.append(Section("Boundaries and objects", shapes))
         more.append(Section("Without the truth", draw_quality(scores, evaluation.details)))
     return render_page(
         f"{model} on {data}",

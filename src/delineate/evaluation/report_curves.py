@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from delineate.evaluation.reliability import reliability
 from delineate.evaluation.slider import confidence_levels
 from delineate.pages import Line, Mark, figure, figures, legend, paragraph, plot_lines
 from delineate.pictures import class_colours
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from delineate.evaluation.confidence import ConfidenceTally
     from delineate.evaluation.result import Evaluation
     from delineate.evaluation.scoring import SplitScores
+    from delineate.metrics.calibration import CalibrationCounts
 
 
 def draw_curves(evaluation: Evaluation) -> list[Markup]:
@@ -88,7 +88,8 @@ def draw_curves(evaluation: Evaluation) -> list[Markup]:
         )
     if evaluation.details is not None and evaluation.details.confidence is not None:
         drawn.append(_coverage(evaluation.details.confidence))
-    drawn.append(_reliability(scores))
+    if evaluation.details is not None:
+        drawn.append(_reliability(evaluation.details.calibration))
     drawn.append(_sorted_dice(scores))
     blocks = [figures(drawn)]
     if task.num_classes > 1:
@@ -119,12 +120,14 @@ def _coverage(tally: ConfidenceTally) -> Markup:
     )
 
 
-def _reliability(scores: SplitScores) -> Markup:
-    colours = class_colours(scores.task.num_classes).tolist()
+def _reliability(calibration: CalibrationCounts) -> Markup:
+    task = calibration.task
+    colours = class_colours(task.num_classes).tolist()
     lines = []
-    for index in range(scores.task.num_classes):
-        predicted, observed = reliability(scores.histogram, index)
-        lines.append(Line(predicted, observed, colours[index]))
+    for index in range(task.num_classes):
+        diagram = calibration.reliability(index)
+        lines.append(Line(diagram.mean_probs, diagram.shares, colours[index]))
+    error = calibration.scores()["expected_calibration_error"]
     return figure(
         plot_lines(
             "Calibration",
@@ -133,7 +136,8 @@ def _reliability(scores: SplitScores) -> Markup:
             lines,
             has_diagonal=True,
         ),
-        "On the broken line a probability means what it says; below it the model is too sure.",
+        "On the broken line a probability means what it says; below it the model is too sure"
+        f"{'' if error is None else f'. Expected calibration error {error:.3f}'}.",
     )
 
 

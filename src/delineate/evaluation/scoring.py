@@ -46,6 +46,8 @@ class LabelledImage(NamedTuple):
     """(H, W) labels; multilabel (C, H, W)."""
     valid: NDArray[np.bool_] | None = None
     """Pixels that count beside the target's ignored ones, (H, W); None counts all."""
+    spacing: tuple[float, float] | None = None
+    """Height and width of a pixel, in metres or millimetres; None if not known."""
 
 
 Observer = Callable[[LabelledImage, "NDArray[np.float32]", "NDArray[np.uint8]"], None]
@@ -187,7 +189,7 @@ def score_samples(
     histograms: list[NDArray[np.uint32]] = []
     counts: list[ConfusionCounts] = []
     for sample in samples:
-        name, pixels, target, valid = LabelledImage(*sample)
+        name, pixels, target, valid, _ = LabelledImage(*sample)
         probs = predictor.predict_probs(pixels, valid)
         histogram = ProbabilityHistogram(task, num_bins)
         histogram.update(probs, target, valid)

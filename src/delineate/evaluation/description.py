@@ -1,0 +1,44 @@
+"""What was evaluated, and how: the facts beside the numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from delineate.files import digest_file
+from delineate.model_file import SegmentationModel
+
+if TYPE_CHECKING:
+    from delineate.data.inventory import Sample
+    from delineate.prediction.predictor import Predictor
+
+
+def digest_samples(samples: Sequence[Sample]) -> str:
+    """Return a SHA-256 over the names and contents of images and masks."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        contents = [digest_file(path) for path in (sample.image, *sample.masks)]
+        digest.update(json.dumps([sample.name, *contents]).encode())
+    return digest.hexdigest()
+
+
+def describe_model(model: SegmentationModel, path: Path | None) -> dict[str, Any]:
+    """Return name, digest and architecture of a model; `path` is None where it has no file."""
+    return {
+        "name": None if path is None else path.resolve().parent.name,
+        "digest": None if path is None else digest_file(path),
+        "architecture": model.architecture,
+    }
+
+
+def describe_prediction(predictor: Predictor) -> dict[str, Any]:
+    """Return how a model is applied."""
+    return {
+        "tile_size": list(predictor.tile_size),
+        "overlap": predictor.overlap,
+        "blend": predictor.blend,
+        "postprocessing": dict(predictor.postprocessing),
+    }
