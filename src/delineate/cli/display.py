@@ -92,26 +92,28 @@ def print_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(diagnosis.to_json(), indent=1, ensure_ascii=False))
         return
-    table = Table(box=box.ROUNDED, show_lines=True)
-    table.add_column("finding", no_wrap=True)
-    table.add_column("files", justify="right")
-    table.add_column("what is wrong, why it matters, what settles it", ratio=1)
+    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    table = Table(box=box.SIMPLE, expand=True)
+    table.add_column("", min_width=7)
+    table.add_column("finding", min_width=max((len(f.code) for f in diagnosis.findings), default=0))
+    table.add_column("files", justify="right", min_width=5)
+    table.add_column("what", ratio=1, no_wrap=True, overflow="ellipsis")
     for finding in diagnosis.findings:
         style = "bold red" if finding.severity == "error" else "yellow"
-        text = Text(f"{_shorten(finding.what)}\n")
-        text.append(f"{finding.why}\n", style="dim")
-        text.append(f"→ {finding.fix}", style="cyan")
-        name = Text(f"{finding.severity}\n{finding.code}", style=style)
-        table.add_row(name, str(len(finding.files) or "–"), text)
-    console = Console(soft_wrap=not sys.stdout.isatty())
+        files = str(len(finding.files) or "–")
+        console.print(Text(f"{finding.severity}: {finding.code}", style=style))
+        console.print(Text(f"  {_shorten(finding.what)}"))
+        console.print(Text(f"  Why: {finding.why}", style="dim"))
+        console.print(Text(f"  Fix: {_shorten(finding.fix)}\n", style="cyan"))
+        what = finding.what.partition("\n")[0]
+        table.add_row(Text(finding.severity, style=style), finding.code, files, Text(what))
     if diagnosis.findings:
-        console.print(table)
+        Console().print(table)
     num_warnings = len(diagnosis.findings) - len(diagnosis.errors)
     console.print(
         f"{diagnosis.num_files} files of {diagnosis.data} were read: {len(diagnosis.errors)} "
         f"error{'' if len(diagnosis.errors) == 1 else 's'}, {num_warnings} "
         f"warning{'' if num_warnings == 1 else 's'}",
-        highlight=False,
     )
     if diagnosis.out is None:
         console.print("page       not written into the data; name a folder by --out")
@@ -119,8 +121,8 @@ def print_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
         console.print(f"page       {diagnosis.out / 'doctor.html'}")
 
 
-def _shorten(text: str, limit: int = 1200) -> str:
-    return text if len(text) <= limit else f"{text[:limit]} ... (the page and --json tell all)"
+def _shorten(text: str, limit: int = 800) -> str:
+    return text if len(text) <= limit else f"{text[:limit]} ... (the page and --json have all)"
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

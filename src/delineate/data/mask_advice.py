@@ -7,6 +7,7 @@ from typing import Any
 
 from delineate.config import TaskConfig
 from delineate.data.doctor.findings import Evidence, FaultyDataError, Finding
+from delineate.data.mask_decoder import format_code
 from delineate.data.mask_tally import NUM_LISTED, FoundCodes
 
 MAX_CLASSES = 64
@@ -29,11 +30,33 @@ def fault(
     fix: str,
     *,
     why: str = "the settings contradict the masks, so no class can be told",
-    files: Sequence[str] = (),
+    found: FoundCodes | None = None,
+    codes: Sequence[int] = (),
     proposal: Mapping[str, Any] | None = None,
 ) -> FaultyDataError:
-    """Return the error of one finding about masks."""
-    evidence = tuple(Evidence(file) for file in files[:MAX_EVIDENCE])
+    """Return the error of one finding about masks.
+
+    Args:
+        code: Name of the finding.
+        what: What is.
+        fix: What settles it.
+        why: Why it matters.
+        found: Tells which files hold `codes`.
+        codes: What the finding is about; the rarest are shown first.
+        proposal: Settings of the section `data` with which the masks could be read.
+    """
+    files: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    if found is not None:
+        files = found.files_of(codes)
+        rarest = sorted((c for c in codes if c in found.fullest), key=lambda c: found.pixels[c])
+        shown: dict[str, str] = {}
+        for one in rarest:
+            pixels, path = found.fullest[one]
+            text = f"{pixels} pixels of {format_code(one, found.reading)}"
+            if str(path) not in shown and len(shown) < MAX_EVIDENCE:
+                shown[str(path)] = text
+        evidence = tuple(Evidence(file, caption) for file, caption in shown.items())
     finding = Finding(code, "error", tuple(files), what, why, fix, evidence=evidence)
     return FaultyDataError([finding], proposal=proposal)
 
@@ -49,7 +72,8 @@ def needs_legend(found: FoundCodes, ignored: tuple[int, ...]) -> FaultyDataError
             "write the masks as PNG without smoothing, or, if they mean bright against dark, set "
             "`--data.mask-threshold 128` (in data.yaml `mask_threshold: 128`)",
             why="a blend of two classes' colours is the colour of neither",
-            files=found.files_of(colours[MAX_CLASSES:]),
+            found=found,
+            codes=colours[MAX_CLASSES:],
             proposal={"mask_threshold": 128},
         )
     names = {
@@ -66,7 +90,8 @@ def needs_legend(found: FoundCodes, ignored: tuple[int, ...]) -> FaultyDataError
         "put this into data.yaml beside the images, with the true names, and colours that do not "
         f'count into `ignore: ["#..."]`:\nlegend:\n{lines}',
         why="a colour is no class until it has a name",
-        files=found.files_of(colours),
+        found=found,
+        codes=colours,
         proposal={"legend": {name: f"#{code:06X}" for code, name in names.items()}},
     )
 
@@ -85,18 +110,21 @@ def unclear(found: FoundCodes, values: Sequence[int], config: TaskConfig) -> Fau
             f"the masks hold one value only: {found.describe(values)}",
             "set `data.foreground_value` or `data.legend`, or check the masks",
             why="a class needs something that it is told from",
-            files=found.files_of(values),
+            found=found,
+            codes=values,
         )
     code, advice, odd, proposal = _advise(found, values, rest, config)
     what = f"the masks hold the values {found.describe(values)}"
     if code == "smooth-edges":
-        what = f"the masks hold {len(values)} grey values; {_say_cut(found, values)}"
+        kind = ", some of them JPEG," if found.is_jpeg else ""
+        what = f"the masks{kind} hold {len(values)} grey values; {_say_cut(found, values)}"
     return fault(
         code,
         what,
         advice,
         why=_WHY.get(code, "classes are numbered from 0, and a gap or a stray value is a mistake"),
-        files=found.files_of(odd or values),
+        found=found,
+        codes=odd or values,
         proposal=proposal if not names or code in ("void-value", "unnamed-values") else None,
     )
 

@@ -152,7 +152,8 @@ def _read_bands(
             f"a band of a multilabel mask holds 0 and one other value, but the masks hold "
             f"{found.describe(found.pixels)}",
             advice,
-            files=found.files_of(values),
+            found=found,
+            codes=sorted(values),
         )
     return MaskDecoder(
         Task("multilabel", tuple(names)), "bands", ((values[0],),) * len(names), ignored
@@ -215,7 +216,8 @@ def _read_legend(
             f"the masks hold {what} that `data.legend` does not name: {found.describe(unknown)}",
             f"add them to the legend, or to `data.ignore`: [{text}] if they do not count",
             why="a pixel without a name cannot be learned, and any guess would be wrong somewhere",
-            files=found.files_of(unknown),
+            found=found,
+            codes=sorted(unknown),
             proposal={"ignore": tuple(format_code(c, found.reading) for c in sorted(unknown))},
         )
     wanted = {code for name in foreground for code in legend[name]}
@@ -257,7 +259,8 @@ def _read_values(
                 f"no mask holds anything but background: {found.describe(found.pixels)}",
                 "check the masks, or set `data.foreground_value`",
                 why="without a single pixel of the class there is nothing to learn",
-                files=found.files_of(values),
+                found=found,
+                codes=sorted(values),
             )
         return MaskDecoder(_binary_task(config), found.reading, ((0,), (values[1],)), ignored)
     names = config.class_names

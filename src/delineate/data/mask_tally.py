@@ -47,10 +47,14 @@ class FoundCodes:
         self.reading = reading
         self.pixels: dict[int, int] = defaultdict(int)
         self.paths: dict[int, list[Path]] = defaultdict(list)
+        self.fullest: dict[int, tuple[int, Path]] = {}
+        """The file with the most pixels of a code, and how many these are."""
         for tally in tallies:
             for code, pixels in codes_of(tally, reading).items():
                 self.pixels[code] += pixels
                 self.paths[code].append(tally.path)
+                if code not in self.fullest or pixels > self.fullest[code][0]:
+                    self.fullest[code] = (pixels, tally.path)
         self.is_jpeg = any(tally.path.suffix.lower() in (".jpg", ".jpeg") for tally in tallies)
 
     def describe(self, codes: Iterable[int]) -> str:

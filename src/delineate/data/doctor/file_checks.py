@@ -173,6 +173,23 @@ def check_orientations(examination: Examination) -> Iterator[Finding]:
             ),
             tuple(Evidence(pair.image.path, mask=mask.path) for pair, mask in odd),
         )
+    turned = sorted(
+        pair.image.path
+        for pair in examination.pairs
+        if not pair.masks and pair.image.orientation > 1
+    )
+    if turned:
+        yield Finding(
+            "exif-oriented",
+            "warning",
+            tuple(turned),
+            f"{count(turned, 'image')} without a mask that EXIF turns ({sample(turned)})",
+            "a mask that is drawn by a tool that ignores the tag will not lie on the image",
+            "nothing for delineate; before masks are drawn, a copy with upright pixels and no tags "
+            "is safer: `delineate doctor DATA --fix OUT`",
+            tuple(Reorient(path) for path in turned),
+            tuple(Evidence(path) for path in turned),
+        )
     bad = sorted(
         record.path
         for pair in examination.pairs

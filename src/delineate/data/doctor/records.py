@@ -108,7 +108,7 @@ class Examination:
     task: TaskConfig
     pairs: tuple[PairRecord, ...]
     """One per sample of the listing, in its order."""
-    others: tuple[FileRecord, ...] = ()
+    others: tuple[MaskRecord, ...] = ()
     """Files of no sample: masks without an image, masks of which several fit one image."""
     decoder: MaskDecoder | None = None
     """What the masks mean; if they leave it open, by the setting that a finding proposes."""
