@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from delineate.errors import DataError, PartialResultError, UnknownNameError, UsageError
 from delineate.model_file import SegmentationModel
-from delineate.prediction.predict import predict, valid_pixels
+from delineate.prediction.images import valid_pixels
+from delineate.prediction.predict import predict
 from delineate.preprocessing import Preprocessing
 from delineate.rasters import GeoReference, Raster, read_raster, write_image, write_probs
 from delineate.task import Task

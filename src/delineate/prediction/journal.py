@@ -62,6 +62,11 @@ class Journal:
         self._strips: dict[int, tuple[int, list[int]]] = {}
         self._load = lru_cache(_BLOCKS_HELD)(self._load_block)
 
+    @property
+    def is_prob(self) -> bool:
+        """Whether it keeps probabilities, not labels."""
+        return bool(self._dtype.kind == "f")
+
     def __len__(self) -> int:
         """Return the number of finished bands."""
         return len(self._bands) // _FIELDS
@@ -186,12 +191,12 @@ class Journal:
             raise UnreadableFileError(
                 f"{self.folder} holds damaged blocks; remove it and predict again"
             )
-        content = stored if self._dtype.kind == "f" else zlib.decompress(stored)
+        content = stored if self.is_prob else zlib.decompress(stored)
         return np.frombuffer(content, self._dtype).reshape(self._channels, height, width)
 
     def _pack(self, pixels: NDArray[Any]) -> bytes:
         # Probabilities hardly shrink, and deflating them would take longer than a small network.
-        return pixels.tobytes() if self._dtype.kind == "f" else zlib.compress(pixels.data, 1)
+        return pixels.tobytes() if self.is_prob else zlib.compress(pixels.data, 1)
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def plan_outputs(
     images = _list_sources(sources, out)
     if not images:
         raise DataError(f"there is no image in {_shorten(map(str, sources))}")
-    if out.suffix.lower() in SUFFIXES and not out.is_dir():
+    if names_file(out):
         if len(sources) != 1 or sources[0].is_dir():
             raise UsageError(
                 f"--out {out} is one file but there are {len(images)} images; name a folder"
@@ -107,6 +107,11 @@ def plan_outputs(
             "to replace them, or another --out"
         )
     return jobs
+
+
+def names_file(out: Path) -> bool:
+    """Return whether an output is meant as a file, not as a folder."""
+    return out.suffix.lower() in SUFFIXES and not out.is_dir()
 
 
 def _order_products(save: Sequence[str]) -> tuple[Product, ...]:

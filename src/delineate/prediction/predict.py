@@ -6,27 +6,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from delineate.errors import DataError, PartialResultError, ShapeError, UsageError
-from delineate.model_file import SegmentationModel, read_model_info
-from delineate.pictures import class_colours, overlay, to_rgb
-from delineate.prediction.outputs import Job, plan_outputs
-from delineate.prediction.predictor import Predictor, load_predictor
-from delineate.progress import progress_bar
-from delineate.rasters import (
-    Raster,
-    apply_palette,
-    read_raster,
-    write_image,
-    write_mask,
-    write_probs,
-)
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from delineate.errors import DataError, PartialResultError, ShapeError
+from delineate.model_file import SegmentationModel
+from delineate.prediction.images import predict_image
+from delineate.prediction.request import Request, merge_flags, prepare_request
+from delineate.prediction.scenes import SceneSummary, predict_scene
+from delineate.progress import Bar, progress_bar
+from delineate.rasters import read_size
 
 
 @dataclass(frozen=True)
@@ -41,6 +29,8 @@ class PredictionSummary:
     """Files written, image by image."""
     seconds: float
     """Time taken, from the loading of the model on."""
+    scenes: tuple[SceneSummary, ...] = ()
+    """How the images were computed that are too large to be held in memory."""
 
 
 def predict(
@@ -50,8 +40,10 @@ def predict(
     out: Path | str,
     tile_size: int | tuple[int, int] | None = None,
     overlap: float | None = None,
+    tiling: str | None = None,
     threshold: float | Sequence[float] | None = None,
     save: Sequence[str] = ("mask",),
+    resume: bool = False,
     exist_ok: bool = False,
     device: str = "auto",
     overrides: Mapping[str, Any] | None = None,
@@ -62,14 +54,20 @@ def predict(
     that the file declares as nodata, or that are not finite, in every band, become 255 in the mask
     and NaN in the probabilities. `plan_outputs` tells the names of the results.
 
+    A TIFF of more than `scenes.STREAMED_PIXELS` is computed by bands and never held in memory, nor
+    is its result; it becomes a GeoTIFF, and its overlay is thinned out. What was done when a
+    prediction is interrupted stays beside the results, and `resume` goes on with it.
+
     Args:
         model: A model, a model file or a run folder.
         sources: Images, and folders of images.
         out: A folder; where the one source is an image, also a file.
         tile_size: Side, or height and width, of a tile in pixels.
         overlap: Share of a tile that it has in common with its neighbour, in [0, 1).
+        tiling: ``auto``, ``blended`` or ``exact``.
         threshold: On probabilities, for all classes or one per class; not for multiclass.
         save: Any of ``mask``, ``prob`` and ``overlay``.
+        resume: Go on with the same prediction where it was interrupted.
         exist_ok: Whether files that are there may be replaced; a source never is.
         device: ``auto``, ``cpu``, ``cuda``, ...
         overrides: Settings of the section ``prediction``, as nested dictionaries.
@@ -81,101 +79,73 @@ def predict(
         PartialResultError: If some could not; the message lists them, the others are written.
     """
     start = time.monotonic()
-    settings = _prediction_settings(overrides, tile_size, overlap)
-    if not isinstance(model, SegmentationModel):
-        model = Path(model)
-    paths = [sources] if isinstance(sources, Path | str) else list(sources)
-    jobs = plan_outputs(
-        [Path(path) for path in paths],
-        Path(out),
-        save,
-        is_multilabel=_task_kind(model) == "multilabel",
+    request = prepare_request(
+        model,
+        sources,
+        out=Path(out),
+        save=save,
         exist_ok=exist_ok,
+        resume=resume,
+        device=device,
+        threshold=threshold,
+        settings=merge_flags(overrides, tile_size=tile_size, overlap=overlap, tiling=tiling),
     )
-    predictor = load_predictor(model, device=device, threshold=threshold, **settings)
     files: list[Path] = []
+    scenes: list[SceneSummary] = []
     failures: list[DataError | ShapeError] = []
     num_pixels = 0
-    with progress_bar("predicting", len(jobs)) as bar:
+    jobs = [job for job in request.jobs if not request.unfinished.is_finished(job.image)]
+    with progress_bar("tiles", 0) as bar:
+        tiles = _TileCount(bar, request)
         for job in jobs:
             try:
-                written, size = _predict_one(predictor, job)
+                if job.image in request.streamed:
+                    request.unfinished.make()
+                    written, scene = predict_scene(
+                        request.predictor,
+                        job,
+                        request.unfinished.folder,
+                        request.choose_tiles,
+                        on_plan=tiles.expect,
+                        on_tiles=bar.advance,
+                    )
+                    scenes.append(scene)
+                    size = scene.height * scene.width
+                else:
+                    written, size = predict_image(request.predictor, job, on_tiles=bar.advance)
             except (DataError, ShapeError) as error:
                 failures.append(error)
             else:
                 files += written
                 num_pixels += size
-            bar.advance()
+                request.unfinished.finish(job.image)
+    request.unfinished.end()
     if failures:
-        _report(failures, len(jobs), Path(out))
-    return PredictionSummary(len(jobs), num_pixels, tuple(files), time.monotonic() - start)
+        _report(failures, len(request.jobs), Path(out))
+    seconds = time.monotonic() - start
+    return PredictionSummary(len(jobs), num_pixels, tuple(files), seconds, tuple(scenes))
 
 
-def _task_kind(model: SegmentationModel | Path) -> str:
-    if isinstance(model, SegmentationModel):
-        return model.task.kind
-    return str(read_model_info(model)["task"]["kind"])
+class _TileCount:
+    """The number of tiles of a prediction, as far as it is known."""
 
+    def __init__(self, bar: Bar, request: Request) -> None:
+        self.bar = bar
+        self.total = 0
+        predictor = request.predictor
+        for job in request.jobs:
+            if job.image not in request.streamed:
+                try:
+                    self.total += predictor.plan(*read_size(job.image)).num_tiles
+                except DataError:
+                    # The reader will say what is wrong with it.
+                    continue
+        bar.resize(self.total)
 
-def _prediction_settings(
-    overrides: Mapping[str, Any] | None,
-    tile_size: int | tuple[int, int] | None,
-    overlap: float | None,
-) -> dict[str, Any]:
-    given = dict(overrides or {})
-    settings = dict(given.pop("prediction", {}))
-    if given:
-        raise UsageError(
-            f"predict takes settings of the section prediction, not of {', '.join(sorted(given))}"
-        )
-    named = {"tile_size": tile_size, "overlap": overlap}
-    return settings | {name: value for name, value in named.items() if value is not None}
-
-
-def _predict_one(predictor: Predictor, job: Job) -> tuple[list[Path], int]:
-    """Segment one image; return the files written and its number of pixels."""
-    raster = read_raster(job.image)
-    pixels = raster.pixels if raster.palette is None else apply_palette(raster, job.image)
-    valid = valid_pixels(raster)
-    try:
-        probs = predictor.predict_probs(pixels, valid)
-    except (DataError, ShapeError) as error:
-        raise type(error)(f"{job.image}: {error}") from error
-    except MemoryError as error:
-        height, width = pixels.shape[:2]
-        raise DataError(f"{job.image}: {height}x{width} pixels do not fit into memory") from error
-    mask = predictor.mask(probs)
-    if valid is not None:
-        mask = np.where(valid, mask, np.uint8(predictor.task.ignore_index))
-        probs = np.where(valid, probs, np.float32(np.nan))
-    written = []
-    for product in job.products:
-        path = job.path(product, needs_tiff=raster.geo is not None or valid is not None)
-        geo = None if path.suffix.lower() == ".png" else raster.geo
-        if product == "mask":
-            colours = class_colours(predictor.task.num_classes)
-            write_mask(path, mask, task=predictor.task, geo=geo, colours=colours)
-        elif product == "prob":
-            write_probs(path, probs, geo=geo, class_names=predictor.task.class_names)
-        else:
-            write_image(path, overlay(to_rgb(pixels), mask, predictor.task), geo=geo)
-        written.append(path)
-    return written, pixels.shape[0] * pixels.shape[1]
-
-
-def valid_pixels(raster: Raster) -> NDArray[np.bool_] | None:
-    """Return the pixels with data in at least one band, (H, W); None if all have.
-
-    Data is what is finite and not the file's nodata value.
-    """
-    pixels = raster.pixels
-    has_data = np.ones(pixels.shape, dtype=bool)
-    if np.issubdtype(pixels.dtype, np.floating):
-        has_data &= np.isfinite(pixels)
-    if raster.nodata is not None and np.isfinite(raster.nodata):
-        has_data &= pixels != raster.nodata
-    valid = np.asarray(has_data.any(axis=2))
-    return None if valid.all() else valid
+    def expect(self, num_tiles: int) -> None:
+        """Count a raster's tiles, which are known when its work begins."""
+        self.total += num_tiles
+        self.bar.resize(self.total)
 
 
 def _report(failures: Sequence[DataError | ShapeError], num_images: int, out: Path) -> None:

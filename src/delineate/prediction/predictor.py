@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -58,6 +58,8 @@ class Predictor:
     """One per class, on probabilities; None is 0.5. Multiclass takes the argmax and none."""
     postprocessing: dict[str, Any] = field(default_factory=dict, kw_only=True)
     """Keyword arguments of `postprocess_mask`."""
+    device_type: str | None = field(default=None, kw_only=True)
+    """What the engine computes on, such as ``cpu`` or ``cuda``, where that is known."""
 
     def plan(self, height: int, width: int) -> TilePlan:
         """Return the tiles of an image of `height` x `width` pixels.
@@ -265,11 +267,12 @@ def load_predictor(
         overlap=prediction.overlap,
         blend=prediction.blend,
         batch_size=prediction.batch_size,
-        tiling=choose_tiling(prediction.tiling, prediction.tile_size, halo),
+        tiling=choose_tiling(wanted_tiling(model.prediction, given), prediction.tile_size, halo),
         stride=int(getattr(model.network, "stride", 1)),
         halo=halo,
         thresholds=choose_thresholds(model.task, model.thresholds, threshold),
         postprocessing=prediction.postprocessing.model_dump(),
+        device_type=chosen.type,
     )
 
 
@@ -277,6 +280,16 @@ def network_halo(network: torch.nn.Module) -> int | None:
     """Return how far a network sees, in pixels; None if it is not local or does not say."""
     halo = getattr(network, "halo", None)
     return int(halo) if halo is not None and getattr(network, "is_local", False) else None
+
+
+def wanted_tiling(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Return ``auto``, ``blended`` or ``exact``, as the user says or else the model.
+
+    Who gives an overlap or a blend and no tiling means blended tiles: exact ones have neither.
+    """
+    if "tiling" not in given and ("overlap" in given or "blend" in given):
+        return "blended"
+    return str(given.get("tiling", stored.get("tiling", "auto")))
 
 
 def choose_tiling(wanted: str, tile_size: tuple[int, int], halo: int | None) -> Tiling:

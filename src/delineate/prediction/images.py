@@ -1,0 +1,82 @@
+"""Segment one image that fits into memory, and write its products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from delineate.errors import DataError, ShapeError
+from delineate.pictures import class_colours, overlay, to_rgb
+from delineate.prediction.outputs import Job
+from delineate.prediction.predictor import Predictor
+from delineate.rasters import (
+    Raster,
+    apply_palette,
+    read_raster,
+    write_image,
+    write_mask,
+    write_probs,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def predict_image(
+    predictor: Predictor, job: Job, *, on_tiles: Callable[[int], None] | None = None
+) -> tuple[list[Path], int]:
+    """Segment one image; return the files written and its number of pixels.
+
+    Args:
+        predictor: Segments it.
+        job: The image and what to write.
+        on_tiles: Called with the number of tiles done since the last call.
+
+    Raises:
+        DataError: If the image is damaged, does not fit the model or not into memory.
+    """
+    raster = read_raster(job.image)
+    pixels = raster.pixels if raster.palette is None else apply_palette(raster, job.image)
+    valid = valid_pixels(raster)
+    try:
+        probs = predictor.predict_probs(pixels, valid, on_tiles=on_tiles)
+    except (DataError, ShapeError) as error:
+        raise type(error)(f"{job.image}: {error}") from error
+    except MemoryError as error:
+        height, width = pixels.shape[:2]
+        raise DataError(f"{job.image}: {height}x{width} pixels do not fit into memory") from error
+    mask = predictor.mask(probs)
+    if valid is not None:
+        mask = np.where(valid, mask, np.uint8(predictor.task.ignore_index))
+        probs = np.where(valid, probs, np.float32(np.nan))
+    written = []
+    for product in job.products:
+        path = job.path(product, needs_tiff=raster.geo is not None or valid is not None)
+        geo = None if path.suffix.lower() == ".png" else raster.geo
+        if product == "mask":
+            colours = class_colours(predictor.task.num_classes)
+            write_mask(path, mask, task=predictor.task, geo=geo, colours=colours)
+        elif product == "prob":
+            write_probs(path, probs, geo=geo, class_names=predictor.task.class_names)
+        else:
+            write_image(path, overlay(to_rgb(pixels), mask, predictor.task), geo=geo)
+        written.append(path)
+    return written, pixels.shape[0] * pixels.shape[1]
+
+
+def valid_pixels(raster: Raster) -> NDArray[np.bool_] | None:
+    """Return the pixels with data in at least one band, (H, W); None if all have.
+
+    Data is what is finite and not the file's nodata value.
+    """
+    pixels = raster.pixels
+    has_data = np.ones(pixels.shape, dtype=bool)
+    if np.issubdtype(pixels.dtype, np.floating):
+        has_data &= np.isfinite(pixels)
+    if raster.nodata is not None and np.isfinite(raster.nodata):
+        has_data &= pixels != raster.nodata
+    valid = np.asarray(has_data.any(axis=2))
+    return None if valid.all() else valid

@@ -1,0 +1,271 @@
+"""Segment a raster of any size into rasters, so that it can be interrupted and gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from delineate.errors import DataError, ShapeError, UsageError
+from delineate.files import check_free_space
+from delineate.prediction.journal import open_journal, read_header, remove_journal, resume_journal
+from delineate.prediction.scene_products import write_products
+from delineate.prediction.streaming import memory_per_pixel, plan_strips, stream_bands
+from delineate.prediction.tile_choice import TileChoice
+from delineate.prediction.unfinished import file_identity
+from delineate.preprocessing import convert_channels
+from delineate.raster_windows import open_raster
+from delineate.rasters import TIFF_SUFFIXES
+from delineate.tiling import Window
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from delineate.prediction.journal import Journal
+    from delineate.prediction.outputs import Job
+    from delineate.prediction.predictor import Predictor
+    from delineate.prediction.seams import SeamSums
+    from delineate.prediction.streaming import Band, Strip
+    from delineate.preprocessing import Preprocessing
+    from delineate.raster_windows import RasterReader
+    from delineate.tiling import TilePlan
+
+STREAMED_PIXELS = 2**24
+"""A TIFF of more pixels than this is computed by bands instead of whole."""
+
+MASK_BYTES = 0.1
+"""Bytes of a pixel of a deflated mask, as estimated before the start; most masks take less."""
+
+_STATISTICS_SIDES = (512, 8192)
+
+
+@dataclass(frozen=True)
+class SceneSummary:
+    """How a raster was computed."""
+
+    image: Path
+    """The raster."""
+    height: int
+    width: int
+    num_tiles: int
+    """Tiles that cover it once."""
+    choice: TileChoice
+    """How it was tiled."""
+    seams: SeamSums
+    """How far neighbouring tiles disagree where one hands over to the next."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScenePlan:
+    """What computing a raster takes."""
+
+    tiles: TilePlan
+    strips: tuple[Strip, ...]
+
+    @property
+    def num_computed(self) -> int:
+        """Tiles to compute; those at the border of two strips count twice."""
+        return len(self.tiles.rows) * sum(len(strip.cols) for strip in self.strips)
+
+
+def is_streamed(path: Path) -> bool:
+    """Return whether a file is so large a TIFF that it is computed by bands."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return False
+    try:
+        with open_raster(path) as source:
+            return source.height * source.width > STREAMED_PIXELS
+    except DataError:
+        # The reader of whole files also reads stacks of channels, and says what is wrong if not.
+        return False
+
+
+def plan_scene(predictor: Predictor, source: RasterReader) -> ScenePlan:
+    """Return the tiles and strips of a raster."""
+    tiles = predictor.plan(source.height, source.width)
+    source_bytes = source.count * source.dtype.itemsize
+    per_pixel = memory_per_pixel(source_bytes, predictor.task.num_classes)
+    return ScenePlan(tiles, plan_strips(tiles, per_pixel))
+
+
+def disk_bytes(job: Job, predictor: Predictor, height: int, width: int) -> int:
+    """Return an estimate of the bytes that a raster's results and unfinished work take."""
+    task = predictor.task
+    mask = MASK_BYTES * (task.num_classes if task.kind == "multilabel" else 1)
+    # Unfinished work holds the probabilities where they are wanted, else the mask.
+    total = 2 * 4 * task.num_classes if "prob" in job.products else mask
+    total += mask if "mask" in job.products else 0
+    total += mask if any(predictor.postprocessing.values()) else 0
+    return int(total * height * width)
+
+
+def check_names(job: Job) -> None:
+    """Refuse a name that a large raster cannot have, before anything is computed.
+
+    Raises:
+        UsageError: If the mask was to be a PNG.
+    """
+    first = job.path(job.products[0], needs_tiff=True)
+    if job.products[0] != "overlay" and first.suffix.lower() not in TIFF_SUFFIXES:
+        raise UsageError(
+            f"{job.image} has more than {STREAMED_PIXELS} pixels, and such results are written as "
+            f"GeoTIFF; name a .tif file instead of {first}"
+        )
+
+
+def predict_scene(
+    predictor: Predictor,
+    job: Job,
+    work: Path,
+    choose: Callable[[Predictor], TileChoice],
+    *,
+    on_plan: Callable[[int], None] = lambda _: None,
+    on_tiles: Callable[[int], None] = lambda _: None,
+) -> tuple[list[Path], SceneSummary]:
+    """Segment one raster and write its products, or go on where it was interrupted.
+
+    Args:
+        predictor: As the model and the user say.
+        job: The raster and what to write.
+        work: Folder of unfinished work; it keeps a journal there until the products are written.
+        choose: Chooses the tiles; called when work begins, not when it goes on.
+        on_plan: Called once with the number of tiles left to compute.
+        on_tiles: Called with the number of tiles done since the last call.
+
+    Returns:
+        The files written, and how.
+
+    Raises:
+        UnreadableFileError: If the raster is damaged.
+        ShapeError: If its channels or type do not fit the model.
+        UsageError: If it was changed since the work began.
+        ResourceError: If the disk would not hold the results.
+    """
+    folder = work / hashlib.sha256(str(job.image.resolve()).encode()).hexdigest()[:16]
+    with (
+        _named_errors(job.image),
+        _open_source(job.image, predictor.preprocessing.in_channels) as source,
+        _open_work(folder, source, predictor, job, choose) as journal,
+    ):
+        choice = TileChoice.from_dict(journal.header["choice"])
+        tiled = choice.apply(predictor)
+        plan = plan_scene(tiled, source)
+        first = divmod(len(journal), len(plan.tiles.rows))
+        on_plan(_num_left(plan, first))
+        for band in stream_bands(
+            tiled.tile_probs,
+            source,
+            _fixed_preprocessing(predictor, journal),
+            plan.tiles,
+            plan.strips,
+            num_classes=predictor.task.num_classes,
+            batch_size=tiled.batch_size,
+            first=first,
+            on_tiles=on_tiles,
+        ):
+            journal.add(band.window, _stored(band, predictor, journal), band.seams)
+        files = write_products(job, predictor, journal, source, folder)
+    summary = SceneSummary(
+        job.image, source.height, source.width, plan.tiles.num_tiles, choice, journal.seams
+    )
+    return files, summary
+
+
+@contextmanager
+def _open_source(path: Path, in_channels: int) -> Iterator[RasterReader]:
+    """Open with the bands that the model takes: with alpha only where it was trained with it."""
+    with ExitStack() as stack:
+        source = stack.enter_context(open_raster(path))
+        if source.count == in_channels - 1:
+            with suppress(UsageError):
+                bands = range(1, in_channels + 1)
+                source = stack.enter_context(open_raster(path, bands=bands))
+        yield source
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Name the raster in errors about shapes."""
+    try:
+        yield
+    except ShapeError as error:
+        raise ShapeError(f"{path}: {error}") from error
+
+
+@contextmanager
+def _open_work(
+    folder: Path,
+    source: RasterReader,
+    predictor: Predictor,
+    job: Job,
+    choose: Callable[[Predictor], TileChoice],
+) -> Iterator[Journal]:
+    """Go on with the work in a folder, or begin it."""
+    identity = file_identity(job.image)
+    if read_header(folder) is not None:
+        with resume_journal(folder, identity) as journal:
+            yield journal
+        return
+    empty = np.zeros((1, 1, source.count), source.dtype)
+    convert_channels(empty, predictor.preprocessing.in_channels)
+    check_free_space(
+        job.path(job.products[0], needs_tiff=True),
+        disk_bytes(job, predictor, source.height, source.width),
+    )
+    preprocessing = predictor.preprocessing.for_windows(source.dtype, _parts(source))
+    choice = choose(predictor)
+    choice.apply(predictor).plan(source.height, source.width)
+    num_bands = predictor.task.num_classes if predictor.task.kind == "multilabel" else 1
+    is_prob = "prob" in job.products
+    opened = open_journal(
+        folder,
+        identity,
+        "float32" if is_prob else "uint8",
+        predictor.task.num_classes if is_prob else num_bands,
+        choice=choice.as_dict(),
+        normalisation={"mean": preprocessing.mean, "std": preprocessing.std},
+    )
+    try:
+        with opened as journal:
+            yield journal
+    except DataError:
+        # Going on would meet the same damage again.
+        remove_journal(folder)
+        raise
+
+
+def _fixed_preprocessing(predictor: Predictor, journal: Journal) -> Preprocessing:
+    """Return the preprocessing with the mean and standard deviation that the work began with."""
+    fixed = journal.header["normalisation"]
+    return replace(
+        predictor.preprocessing, kind="dataset", mean=tuple(fixed["mean"]), std=tuple(fixed["std"])
+    )
+
+
+def _parts(source: RasterReader) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Yield the pixels of a raster in parts, and which of them hold data."""
+    height, width = _STATISTICS_SIDES
+    for col in range(0, source.width, width):
+        for row in range(0, source.height, height):
+            rows, cols = min(height, source.height - row), min(width, source.width - col)
+            yield source.read(Window(row, col, rows, cols))
+
+
+def _stored(band: Band, predictor: Predictor, journal: Journal) -> NDArray[Any]:
+    """Return what the journal keeps of a band: probabilities or labels, none without data."""
+    if journal.is_prob:
+        return np.where(band.valid, band.probs, np.float32(np.nan))
+    labels = predictor.task.mask(band.probs, predictor.thresholds)
+    labels = np.where(band.valid, labels, np.uint8(predictor.task.ignore_index))
+    return labels if labels.ndim == 3 else labels[None]
+
+
+def _num_left(plan: ScenePlan, first: tuple[int, int]) -> int:
+    rows = len(plan.tiles.rows)
+    left = sum(len(strip.cols) for strip in plan.strips[first[0] :]) * rows
+    return left - first[1] * len(plan.strips[first[0]].cols) if first[0] < len(plan.strips) else 0
