@@ -25,7 +25,7 @@ from delineate.data.doctor.look import (
     look_at_image,
     look_at_mask,
 )
-from delineate.data.doctor.records import Examination, MaskRecord
+from delineate.data.doctor.records import Examination
 from delineate.data.doctor.workers import MAX_WORKERS, run_jobs
 from delineate.data.inventory import Listing
 from delineate.data.mask_decoder import MaskDecoder
@@ -35,6 +35,9 @@ from delineate.errors import DataError
 
 MIN_BYTES_FOR_WORKERS = 20_000_000
 """Files that are smaller all together are read sooner than a worker starts."""
+
+MAX_BYTES_FOR_TWO = 500_000_000
+"""Where a file is larger, one worker decodes one file at a time, for the sake of the memory."""
 
 _MAX_PROPOSALS = 4
 
@@ -172,11 +175,7 @@ def _relocate(finding: Finding, root: Path) -> Finding:
 
 def _choose_num_workers(paths: Sequence[Path]) -> int:
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    num_bytes = sum(path.stat().st_size for path in paths if path.exists())
-    return min(MAX_WORKERS, cores) if num_bytes >= MIN_BYTES_FOR_WORKERS else 0
-
-
-def usable_masks(examination: Examination) -> list[MaskRecord]:
-    """Return the records of masks that belong to an image and could be read."""
-    found = {mask.path: mask for pair in examination.pairs for mask in pair.masks}
-    return [mask for mask in found.values() if mask.tally is not None]
+    sizes = [path.stat().st_size for path in paths if path.exists()]
+    if sum(sizes) < MIN_BYTES_FOR_WORKERS:
+        return 0
+    return 1 if max(sizes) > MAX_BYTES_FOR_TWO else min(MAX_WORKERS, cores)

@@ -41,6 +41,10 @@ MAX_SAMPLED = 4_000_000
 """Pixels of a channel from which the mean and the deviation are taken, at most about this many."""
 
 
+MAX_SHRUNK = 2048
+"""Rows or columns of an image that its thumbnail is averaged from, at most about twice this."""
+
+
 @dataclass(frozen=True)
 class MaskJob:
     """A mask to look at."""
@@ -191,8 +195,9 @@ def _measure_channel(
 
 def _shrink(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return the thumbnail: grey, (THUMBNAIL, THUMBNAIL), from black to white."""
+    step = max(1, min(pixels.shape[:2]) // MAX_SHRUNK)
     squeezed = cv2.resize(
-        to_rgb(pixels), (4 * THUMBNAIL, 4 * THUMBNAIL), interpolation=cv2.INTER_AREA
+        to_rgb(pixels[::step, ::step]), (4 * THUMBNAIL, 4 * THUMBNAIL), interpolation=cv2.INTER_AREA
     )
     grey = np.asarray(
         cv2.resize(squeezed, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA), np.float32
