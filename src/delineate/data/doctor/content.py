@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from delineate.task import Task
 
 SPECK_PIXELS = 2
-"""Parts and holes of at most this many pixels are specks: slips of a pen, or of a conversion."""
+"""Parts and holes of at most this many pixels are specks: slips of a pen, or of a conversion.
+
+Crumbs between two other classes are none: they come from drawing on a grid."""
 
 TINY_PIXELS = 16
 """Parts of fewer pixels are tiny: a network that halves its resolution twice sees one pixel."""
+
+_MAX_SPECKS = 1000
 
 MAX_SIDE = 1024
 """Of larger images, a window of this side with many outlines is compared with the edges."""
@@ -31,7 +35,7 @@ class Parts:
 
     count: int
     num_specks: int
-    """Parts of at most `SPECK_PIXELS` pixels."""
+    """Parts of at most `SPECK_PIXELS` pixels within one other class."""
     num_tiny: int
     """Parts larger than a speck and smaller than `TINY_PIXELS`."""
     speck: tuple[int, int] | None = None
@@ -89,8 +93,8 @@ def measure_content(pixels: NDArray[Any], target: NDArray[np.uint8], task: Task)
         num_ignored=num_ignored,
         class_levels=_measure_levels(grey, members, counted),
         class_parts=tuple(
-            _measure_parts(member, connectivity=4 if index == 0 and task.kind == "binary" else 8)
-            for index, member in enumerate(members)
+            _measure_parts(member, member if task.kind == "multilabel" else target)
+            for member in members
         ),
         border_shares=tuple(_border_share(member) for member in members),
         class_neighbours=neighbours,
@@ -133,9 +137,10 @@ def _measure_levels(
     )
 
 
-def _measure_parts(member: NDArray[np.bool_], connectivity: int) -> Parts:
+def _measure_parts(member: NDArray[np.bool_], labels: NDArray[Any]) -> Parts:
+    """Count the 8-connected parts of a class; `labels` tells what lies around them."""
     number, _, stats, _ = cv2.connectedComponentsWithStats(
-        member.view(np.uint8), connectivity=connectivity, ltype=cv2.CV_32S
+        member.view(np.uint8), connectivity=8, ltype=cv2.CV_32S
     )
     if number < 2:
         return Parts(0, 0, 0)
@@ -143,14 +148,22 @@ def _measure_parts(member: NDArray[np.bool_], connectivity: int) -> Parts:
     is_inside = (left > 0) & (top > 0)
     is_inside &= (left + width < member.shape[1]) & (top + height < member.shape[0])
     areas = areas[is_inside]
-    is_speck = areas <= SPECK_PIXELS
-    speck: tuple[int, int] | None = None
-    if is_speck.any():
-        first = int(np.flatnonzero(is_inside)[is_speck.argmax()])
-        speck = int(top[first]), int(left[first])
-    num_specks = int(is_speck.sum())
-    num_tiny = int((areas < TINY_PIXELS).sum()) - num_specks
-    return Parts(len(areas), num_specks, num_tiny, speck)
+    boxes = stats[1:][is_inside][areas <= SPECK_PIXELS]
+    specks = [
+        (int(row), int(col))
+        for col, row, wide, high, _ in boxes[:_MAX_SPECKS]
+        if _is_alone(
+            member, labels, (slice(row - 1, row + high + 1), slice(col - 1, col + wide + 1))
+        )
+    ]
+    num_tiny = int((areas < TINY_PIXELS).sum()) - len(boxes)
+    return Parts(len(areas) - len(boxes) + len(specks), len(specks), num_tiny, *specks[:1])
+
+
+def _is_alone(member: NDArray[np.bool_], labels: NDArray[Any], window: tuple[slice, slice]) -> bool:
+    """Whether a speck lies within one other class."""
+    around = labels[window][~member[window]]
+    return bool((around == around[0]).all())
 
 
 def _border_share(member: NDArray[np.bool_]) -> float:

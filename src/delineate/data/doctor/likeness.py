@@ -27,11 +27,11 @@ NUM_ORIENTATIONS = 8
 SIGHT = 256
 """Side, in pixels, to which pictures are squeezed for the final comparison."""
 
-MAX_DISTANCE = 90
+MAX_DISTANCE = 94
 """Hashes that differ in more than this many of 256 bits are no candidates; unrelated pictures
 differ in 116 in their best orientation, and one pair in a thousand in fewer than 98."""
 
-MIN_AGREEMENT = 0.6
+MIN_AGREEMENT = 0.7
 """Median correlation of the blocks of two pictures that show the same thing."""
 
 MIN_FIT = 0.85
@@ -197,7 +197,9 @@ def compare_pictures(first: NDArray[np.uint8], second: NDArray[np.uint8], fit: F
         than 36 blocks overlap or fewer than 12 have structure.
     """
     size = len(first)
-    ours, theirs = _flatten_light(first, 8), _flatten_light(second, 8)
+    # Finer than this lies the noise of sensors and of JPEG, which copies need not share.
+    ours = _flatten_light(_bytes(cv2.GaussianBlur(first, (0, 0), 1.5)), 8)
+    theirs = _flatten_light(_bytes(cv2.GaussianBlur(second, (0, 0), 1.5)), 8)
     half = (size // 2, size // 2)
     ours_half = cv2.resize(ours, half, interpolation=cv2.INTER_AREA)
     theirs_half = cv2.resize(theirs, half, interpolation=cv2.INTER_AREA)
@@ -222,6 +224,10 @@ def compare_pictures(first: NDArray[np.uint8], second: NDArray[np.uint8], fit: F
         return 0.0
     scores = (a * b).mean(axis=1) / np.sqrt(strengths.prod(axis=0) + 1e-6)
     return float(np.median(scores[counted]))
+
+
+def _bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.asarray(values, np.uint8)
 
 
 def _floats(values: NDArray[Any]) -> Floats:
