@@ -171,40 +171,44 @@ def skeleton(mask: NDArray[Any]) -> NDArray[np.bool_]:
     Returns:
         (H, W), within the mask.
     """
-    width = mask.shape[1] + 2
-    padded = np.pad(_inside(mask), 1)
-    flat = padded.ravel()
+    inside = _as_bytes(mask)
+    thinned = np.zeros(mask.shape, dtype=bool)
+    left, top, width, height = cv2.boundingRect(inside) if inside.size else (0, 0, 0, 0)
+    window = (slice(top, top + height), slice(left, left + width))
+    padded = np.pad(inside[window], 1)
+    flat, width = padded.ravel(), width + 2
     # from the east, counter-clockwise
     steps = np.array([1, 1 - width, -width, -1 - width, -1, width - 1, width, width + 1])
     tables = _thinning_tables()
     position = np.zeros(flat.size, dtype=np.intp)
 
-    def codes(pixels: NDArray[np.intp]) -> NDArray[np.intp]:
-        found = np.zeros(pixels.shape, dtype=np.intp)
+    def is_removable(pixels: NDArray[np.intp], table: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        neighbours = np.zeros(pixels.shape, dtype=np.uint8)
         for bit, step in enumerate(steps):
-            found |= flat[pixels + step].astype(np.intp) << bit
-        return found
+            neighbours |= flat[pixels + step] << np.uint8(bit)
+        return table[neighbours]
 
-    def remaining_around(removed: NDArray[np.intp]) -> NDArray[np.intp]:
-        pixels = (removed[:, None] + steps).ravel()
-        pixels = pixels[flat[pixels]]
+    def remaining_once(pixels: NDArray[np.intp]) -> NDArray[np.intp]:
+        pixels = pixels[flat[pixels] != 0]
         turns = np.arange(pixels.size)
         position[pixels] = turns  # of duplicates the last one stays
         return np.asarray(pixels[position[pixels] == turns])
 
     # A pixel is looked at again only if a neighbour has gone since the last pass of the same kind.
-    pixels = np.flatnonzero(flat)
-    pixels = pixels[codes(pixels) != 255]
-    removed_before = removed = np.zeros(0, dtype=np.intp)
-    is_first = True
-    while is_first or removed.size or removed_before.size:
+    first = pixels = np.flatnonzero(cv2.erode(padded, np.ones((3, 3), np.uint8)) != padded)
+    changed = removed = np.zeros(0, dtype=np.intp)
+    while True:
         for table in tables:
-            removed_before, removed = removed, pixels[table[codes(pixels)]]
-            flat[removed] = False
-            changed = remaining_around(np.concatenate([removed, removed_before]))
-            pixels = np.union1d(pixels, changed) if is_first else changed
-            is_first = False
-    return padded[1:-1, 1:-1].copy()
+            removed_before, changed_before = removed, changed
+            removed = pixels[is_removable(pixels, table)]
+            flat[removed] = 0
+            changed = remaining_once((removed[:, None] + steps).ravel())
+            pixels = remaining_once(np.concatenate([changed, changed_before, first]))
+            first = first[:0]
+        if not (removed.size or removed_before.size):
+            break
+    thinned[window] = padded[1:-1, 1:-1] != 0
+    return thinned
 
 
 @cache

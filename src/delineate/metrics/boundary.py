@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from delineate.errors import UsageError
-from delineate.metrics.classes import check_masks
+from delineate.metrics.classes import check_masks, window_of_both
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -219,14 +219,9 @@ def _cropped(
         len(spacing) == 2 and all(0 < side < np.inf for side in spacing)
     ):
         raise UsageError(f"the spacing must be the height and width of a pixel, got {spacing}")
-    if not mask.size:
-        return None
-    whole = _Pair(*(np.ascontiguousarray(m != 0).view(np.uint8) for m in (mask, target)))
-    left, top, width, height = cv2.boundingRect(whole.mask | whole.target)
-    if not width:
-        return None
-    window = (slice(top, top + height), slice(left, left + width))
-    return _Pair(whole.mask[window], whole.target[window])
+    window = window_of_both(mask, target)
+    pair = _Pair(*(np.asarray(m[window] != 0).view(np.uint8) for m in (mask, target)))
+    return pair if pair.mask.size else None
 
 
 def _eroded(inside: NDArray[np.uint8], kernel: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import cv2
 import numpy as np
 
 from delineate.errors import ShapeError
@@ -23,6 +24,15 @@ def check_masks(mask: NDArray[Any], target: NDArray[Any]) -> None:
             f"prediction and target must be of one shape (H, W), got {mask.shape} and "
             f"{target.shape}"
         )
+
+
+def window_of_both(mask: NDArray[Any], target: NDArray[Any]) -> tuple[slice, slice]:
+    """Return the rectangle that holds every inside pixel of both masks, (H, W); empty if none."""
+    if not mask.size:
+        return slice(0, 0), slice(0, 0)
+    either = np.ascontiguousarray((mask != 0) | (target != 0))
+    left, top, width, height = cv2.boundingRect(either.view(np.uint8))
+    return slice(top, top + height), slice(left, left + width)
 
 
 class ClassPlanes(NamedTuple):

@@ -79,8 +79,7 @@ def image_scores(
         valid: Pixels that count, (H, W); None counts all.
         tolerance: Of surface Dice, in the unit of the spacing, or in pixels without one; None
             takes two pixels.
-        with_topology: Also thin and count holes. Thick shapes take about as long again as all
-            the rest.
+        with_topology: Also thin and count holes, which takes several times as long as the rest.
 
     Returns:
         By class name, in the order of `task.foreground`.

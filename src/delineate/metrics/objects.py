@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from delineate.errors import ShapeError, UsageError
-from delineate.metrics.classes import check_masks, class_planes
+from delineate.metrics.classes import check_masks, class_planes, window_of_both
 from delineate.metrics.confusion import mean_of_defined
 from delineate.metrics.fixed_point import as_float, carry, sum_by_bin
 from delineate.morphology import label_components
@@ -106,8 +106,12 @@ def match_objects(
         raise UsageError(
             f"objects match above an IoU of 0.5 or more and below 1, got {iou_threshold}"
         )
+    window = window_of_both(mask, target)
+    mask, target = mask[window], target[window]
     if not mask.size:
         return ObjectMatches(0, 0, np.zeros(0), 0, 0)
+    if valid is not None:
+        valid = valid[window]
     predicted, whole_areas = label_components(mask)
     if valid is None or valid.all():
         true, true_areas = label_components(target)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from delineate.metrics.classes import check_masks
+from delineate.metrics.classes import check_masks, window_of_both
 from delineate.morphology import label_components, skeleton
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def cl_dice(mask: NDArray[Any], target: NDArray[Any]) -> float | None:
         ShapeError: If the shapes differ or are not (H, W).
     """
     check_masks(mask, target)
-    inside, truth = mask != 0, target != 0
+    window = window_of_both(mask, target)
+    inside, truth = mask[window] != 0, target[window] != 0
     if not (inside.any() and truth.any()):
         return 0.0 if inside.any() or truth.any() else None
     predicted_line, true_line = skeleton(inside), skeleton(truth)
@@ -51,9 +52,9 @@ def cl_dice(mask: NDArray[Any], target: NDArray[Any]) -> float | None:
 
 def betti_numbers(mask: NDArray[Any]) -> tuple[int, int]:
     """Return the number of parts (b0, 8-connected) and of holes (b1, 4-connected) of a mask."""
-    if not mask.size:
+    inside = mask[window_of_both(mask, mask)] != 0
+    if not inside.size:
         return 0, 0
-    inside = mask != 0
     # A frame of outside pixels joins all that reaches the border.
     _, parts = label_components(inside)
     _, outside = label_components(np.pad(~inside, 1, constant_values=True), connectivity=4)
