@@ -30,6 +30,7 @@ check: .venv/.installed-dev
 
 docs: .venv/.installed
 	$(BIN)/python docs/write_settings.py
+	$(BIN)/python docs/write_schema.py
 
 bench: .venv/.installed-dev
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done

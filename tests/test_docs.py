@@ -11,9 +11,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
-def test_the_reference_of_settings_is_up_to_date() -> None:
+@pytest.mark.parametrize("script", ["write_settings.py", "write_schema.py"])
+def test_what_is_written_from_the_code_is_up_to_date(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "write_settings.py", "--check"],
+        [sys.executable, ROOT / "docs" / script, "--check"],
         capture_output=True,
         text=True,
         check=False,

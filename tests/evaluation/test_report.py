@@ -5,29 +5,21 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from delineate.evaluation.details import DetailCollector
 from delineate.evaluation.evaluate import choose_examples
 from delineate.evaluation.report import build_report, show
-from delineate.evaluation.result import Evaluation, Example
-from delineate.evaluation.scoring import LabelledImage, score_samples
-from delineate.prediction.quality import QualityEstimator
-from delineate.preprocessing import Preprocessing
-from delineate.task import Task, TaskKind
+from delineate.evaluation.result import Evaluation
+from delineate.task import TaskKind
 
 HOSTILE = '<script>alert("x")</script>'
-
-
-class PixelsAreProbs:
-    def predict_probs(self, pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-        return pixels.transpose(2, 0, 1)
+EvaluationOf = Callable[..., Evaluation]
 
 
 class Elements(HTMLParser):
@@ -55,50 +47,10 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.found if name == tag]
 
 
-def evaluation_of(kind: TaskKind, num_images: int = 3, *, is_empty: bool = False) -> Evaluation:
-    names = (HOSTILE,) if kind == "binary" else (HOSTILE, "road", "roof")
-    task = Task(kind, names, background="road" if kind == "multiclass" else None)
-    rng = np.random.default_rng(0)
-    samples, examples = [], []
-    thresholds = None if kind == "multiclass" else [0.4] * len(names)
-    for index in range(num_images):
-        probs = rng.dirichlet(np.ones(3), (20, 30))[..., : len(names)].astype(np.float32)
-        shape = (3, 20, 30) if kind == "multilabel" else (20, 30)
-        target = rng.integers(0, 3 if kind == "multiclass" else 2, shape, dtype=np.uint8)
-        target[..., :3, :3] = 255
-        if is_empty:
-            probs, target = np.zeros_like(probs), np.zeros_like(target)
-        samples.append(LabelledImage(f"{index}{HOSTILE}.png", probs, target))
-    collector = DetailCollector(QualityEstimator(task, Preprocessing(1)))
-    scores = score_samples(
-        PixelsAreProbs(), samples, task, thresholds=thresholds, observe=collector
-    )
-    for rank, index in choose_examples([i.scores["dice"] for i in scores.images]):
-        _, pixels, target, *_ = samples[index]
-        mask = task.mask(pixels.transpose(2, 0, 1), thresholds)
-        dice = scores.images[index].scores["dice"]
-        probs = pixels.transpose(2, 0, 1)
-        examples.append(Example(rank, samples[index].name, dice, pixels, target, mask, probs))
-    return Evaluation(
-        split="test",
-        data={"name": f"data{HOSTILE}", "digest": "ab"},
-        model={"name": "run", "digest": None, "architecture": {"name": "unet", "in_channels": 3}},
-        prediction={
-            "tile_size": [32, 32],
-            "overlap": 0.25,
-            "blend": "gaussian",
-            "postprocessing": {"opening_radius": 1, "min_hole_area": 0},
-        },
-        scores=scores,
-        examples=tuple(examples),
-        folder=Path("nowhere"),
-        details=collector.finish(),
-        alerts=(f"look out {HOSTILE}",),
-    )
-
-
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
-def test_the_report_is_whole_offline_and_escaped(kind: TaskKind) -> None:
+def test_the_report_is_whole_offline_and_escaped(
+    kind: TaskKind, evaluation_of: EvaluationOf
+) -> None:
     page = build_report(evaluation_of(kind))
     elements = Elements()
     elements.feed(page)
@@ -118,14 +70,16 @@ def test_the_report_is_whole_offline_and_escaped(kind: TaskKind) -> None:
     assert all(link.startswith(("#", "data:image/")) for link in links)
     assert not re.search(r"url\(|@import|https?:", page)
     drawings = [drawing for drawing in elements.of("svg") if drawing.get("role") == "img"]
-    assert len(drawings) == 5
+    assert len(drawings) == 6
     assert all(drawing["aria-label"] for drawing in drawings)
     shown = re.sub(r"<script>.*</script>", "", re.sub(r"data:[^\"]+", "", page), flags=re.DOTALL)
     assert not re.search(r"\b(?:nan|None|inf)\b", shown)
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
-def test_the_script_gets_counts_and_exact_bytes(kind: TaskKind) -> None:
+def test_the_script_gets_counts_and_exact_bytes(
+    kind: TaskKind, evaluation_of: EvaluationOf
+) -> None:
     evaluation = evaluation_of(kind)
     page = build_report(evaluation)
     found = re.search(r'id="page-data">(.*?)</script>', page, re.DOTALL)
@@ -160,7 +114,7 @@ def test_the_script_gets_counts_and_exact_bytes(kind: TaskKind) -> None:
     assert (plane[..., 1] == truth).all()
 
 
-def test_the_policy_lets_in_the_page_alone() -> None:
+def test_the_policy_lets_in_the_page_alone(evaluation_of: EvaluationOf) -> None:
     page = build_report(evaluation_of("binary"))
     policy = re.search(r'Security-Policy" content="(.*?)"', page)
     assert policy is not None
@@ -173,7 +127,7 @@ def test_the_policy_lets_in_the_page_alone() -> None:
         assert f"{tag}-src 'sha256-{digest}'" in policy[1]
 
 
-def test_headline_numbers_are_those_of_the_scores() -> None:
+def test_headline_numbers_are_those_of_the_scores(evaluation_of: EvaluationOf) -> None:
     evaluation = evaluation_of("binary")
     page = build_report(evaluation)
     pooled, per_image = evaluation.scores.pooled, evaluation.scores.per_image
@@ -183,19 +137,19 @@ def test_headline_numbers_are_those_of_the_scores() -> None:
     assert "min hole area" not in page
 
 
-def test_nothing_but_empty_images_still_gives_a_report() -> None:
+def test_nothing_but_empty_images_still_gives_a_report(evaluation_of: EvaluationOf) -> None:
     page = build_report(evaluation_of("binary", is_empty=True))
     assert "3 images are empty in truth and prediction" in page
     assert "No image has foreground" in page
     assert page.count("true-empty") >= 3
 
 
-def test_many_images_are_folded() -> None:
+def test_many_images_are_folded(evaluation_of: EvaluationOf) -> None:
     assert "All 30 images" in build_report(evaluation_of("binary", 30))
     assert "All 3 images" not in build_report(evaluation_of("binary", 3))
 
 
-def test_the_mean_iou_names_its_background() -> None:
+def test_the_mean_iou_names_its_background(evaluation_of: EvaluationOf) -> None:
     page = build_report(evaluation_of("multiclass"))
     assert "mIoU without background" in page
     assert "; with background " in page

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from delineate.evaluation.expectation import compare_expectation
 from delineate.metrics.confusion import CONVENTION
+from delineate.metrics.images import summarise_images
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from delineate.evaluation.scoring import SplitScores
     from delineate.evaluation.slices import Slice
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 SplitName = Literal["train", "val", "test"]
 Rank = Literal["worst", "median", "best"]
@@ -54,6 +56,10 @@ class Evaluation:
     examples: tuple[Example, ...]
     folder: Path
     """Holds `metrics.json` and `report.html`."""
+    tuned_model: Path | None = None
+    """The model file with thresholds and post-processing chosen on this split, where asked for."""
+    choices: tuple[str, ...] = ()
+    """What was chosen for it and why, in sentences."""
     intervals: Intervals | None = None
     """How sure the scores are."""
     details: Details | None = None
@@ -67,7 +73,7 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What `metrics.json` holds."""
+        """What `metrics.json` holds, in the form of `MetricsDocument`."""
         return {
             "format_version": FORMAT_VERSION,
             "convention": CONVENTION,
@@ -76,7 +82,37 @@ class Evaluation:
             "data": self.data,
             "model": self.model,
             "prediction": self.prediction,
+            "alerts": list(self.alerts),
             **self.scores.as_dict(),
+            "averages": {
+                "without_background": self.scores.counts.averages(),
+                "with_background": self.scores.counts.averages(with_background=True),
+            },
+            "intervals": None if self.intervals is None else self.intervals.as_dict(),
+            "slices": [part.as_dict() for part in self.slices],
+            **self._seen(),
+        }
+
+    def _seen(self) -> dict[str, Any]:
+        details, images = self.details, self.scores.as_dict()["images"]
+        if details is None:
+            return {"calibration": None, "shapes": None, "expectation": None, "images": images}
+        expectation = compare_expectation(self.scores, details)
+        names = self.scores.task.class_names
+        by_class = zip(names, details.calibration.class_scores(), strict=True)
+        seen = zip(images, details.qualities, details.in_training, details.measures, strict=True)
+        return {
+            "calibration": {**details.calibration.scores(), "classes": dict(by_class)},
+            "shapes": summarise_images(details.measures, self.scores.task),
+            "expectation": None if expectation is None else expectation.as_dict(),
+            "images": [
+                {
+                    **image,
+                    "quality": {**asdict(quality), "in_training": in_training},
+                    "shapes": {name: part.as_dict() for name, part in measures.items()},
+                }
+                for image, quality, in_training, measures in seen
+            ],
         }
 
     @property
