@@ -15,7 +15,7 @@ import numpy as np
 from delineate.errors import DataError, UsageError
 from delineate.polygons.borders import Traced, join_pieces, trace_blocks
 from delineate.polygons.files import Feature, check_vector_path, write_features, write_qgis_style
-from delineate.polygons.ground import pixel_areas
+from delineate.raster_windows.ground import pixel_areas
 from delineate.polygons.rings import build_rings
 from delineate.polygons.simplification import SEED, VERTEX, Pins, simplify
 from delineate.progress import progress_bar

@@ -117,14 +117,19 @@ def open_raster(
     """
     path = Path(path)
     if is_tiff(path):
-        with _open_dataset(path, "GTiff", max_block_bytes) as dataset:
+        with open_dataset(path, "GTiff", max_block_bytes) as dataset:
             yield reader_of(dataset, path, bands, as_indices=as_indices)
     else:
         yield _picture_reader(path, bands, as_indices=as_indices)
 
 
 @contextmanager
-def _open_dataset(path: Path, driver: str, max_block_bytes: int) -> Iterator[Any]:
+def open_dataset(path: Path, driver: str, max_block_bytes: int) -> Iterator[Any]:
+    """Open a file with one driver alone, and refuse it if its blocks are too large.
+
+    Raises:
+        UnreadableFileError: If the file is damaged or stored in too large blocks.
+    """
     from rasterio.errors import RasterioError
 
     with gdal_environment() as rasterio:
@@ -164,7 +169,7 @@ def reader_of(
         colours = dataset.colormap(1)
         table = np.array([colours[i][:3] for i in range(len(colours))], np.uint8)
     geo = _geo_reference(dataset)
-    orientation = 1 if geo is not None else _orientation(path)
+    orientation = 1 if geo is not None or dataset.driver != "GTiff" else _orientation(path)
     height, width = dataset.shape if orientation < 5 else dataset.shape[::-1]
     source = _Source(dataset, path, chosen, orientation, None if as_indices else table)
     is_coloured = table is not None and not as_indices
