@@ -7,13 +7,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import cyclopts
 from cyclopts import Parameter
 
 from delineate.cli.display import (
     print_diagnosis,
+    print_estimate,
     print_evaluation,
     print_import,
     print_info,
@@ -164,7 +165,7 @@ def doctor(
 
 @app.command
 def train(
-    data: Path,
+    data: Path | None = None,
     /,
     *,
     run: Path | None = None,
@@ -175,6 +176,7 @@ def train(
     device: str = "auto",
     recipe: str = "generic",
     misses_cost_more: Annotated[bool, Parameter(negative=())] = False,
+    resume: Annotated[bool, Parameter(negative=())] = False,
     exist_ok: Annotated[bool, Parameter(negative=())] = False,
     overrides: Overrides = None,
 ) -> None:
@@ -183,7 +185,7 @@ def train(
     Any setting may follow as a flag, such as --loss.name focal_dice or --training.batch-size 4.
 
     Args:
-        data: A folder, a data.yaml or a CSV of paths.
+        data: A folder, a data.yaml or a CSV of paths; may be left out with --resume.
         run: Folder that the run is written to; a new one under runs/ unless given.
         config: YAML file of settings; flags go over it.
         time: Length of the training, such as 90s, 10m or 1h30m, validation included.
@@ -192,6 +194,7 @@ def train(
         device: auto, cpu, cuda, cuda:1, mps.
         recipe: generic, medical, aerial, thin, defect, or a YAML file of settings.
         misses_cost_more: Say that a missed pixel is worse than a false alarm.
+        resume: Go on with the training in RUN that was interrupted or killed.
         exist_ok: Write over an earlier run in the same folder.
         overrides: The settings that flags named.
     """
@@ -207,6 +210,7 @@ def train(
         device=device,
         recipe=recipe,
         misses_cost_more=misses_cost_more,
+        resume=resume,
         exist_ok=exist_ok,
         overrides=overrides,
     )
@@ -269,23 +273,41 @@ def evaluate(
     /,
     *,
     split: str = "test",
+    tune: Annotated[bool, Parameter(negative=())] = False,
+    objective: str | None = None,
     out: Out = None,
     device: str = "auto",
     overrides: Overrides = None,
 ) -> None:
     """Score a model on one split of a data set; writes metrics.json and report.html.
 
+    With --split val --tune, threshold and post-processing are chosen first, and a model file with
+    them is written beside the report; the model that was given stays as it is.
+
     Args:
         model: A model file or a run folder.
         data: A folder, a data.yaml or a CSV of paths.
         split: train, val or test.
-        out: Folder for metrics.json and report.html.
+        tune: Choose threshold, post-processing and temperature on the validation split.
+        objective: What tuning makes best: dice, dice_per_image, iou, f_beta,
+            recall_at_precision, cost or object_f1.
+        out: Folder for metrics.json and report.html; evaluation-SPLIT beside the model unless
+            given.
         device: auto, cpu, cuda, cuda:1, mps.
         overrides: The settings that flags named.
     """
     from delineate.evaluation.evaluate import evaluate as run_evaluation
 
-    result = run_evaluation(model, data, split=split, out=out, device=device, overrides=overrides)
+    result = run_evaluation(
+        model,
+        data,
+        split=split,
+        tune=tune,
+        objective=objective,
+        out=out,
+        device=device,
+        overrides=overrides,
+    )
     print_evaluation(result)
 
 
@@ -297,13 +319,16 @@ def predict(
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     tile_size: int | None = None,
     overlap: float | None = None,
+    tiling: Literal["auto", "blended", "exact"] | None = None,
     threshold: float | None = None,
     save: str = "mask",
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    resume: Annotated[bool, Parameter(negative=())] = False,
     exist_ok: Annotated[bool, Parameter(negative=())] = False,
     device: str = "auto",
     overrides: Overrides = None,
 ) -> None:
-    """Segment images and write their masks.
+    """Segment images and rasters of any size and write their masks.
 
     Args:
         model: A model file or a run folder.
@@ -311,29 +336,37 @@ def predict(
         out: Folder for the results; a file where SOURCE is one image.
         tile_size: Height and width of a tile, in pixels.
         overlap: Share of a tile that it has in common with its neighbour, 0 to below 1.
+        tiling: blended averages overlapping tiles; exact gives what the whole image would give,
+            where the network is local; auto takes exact where it can.
         threshold: Probability from which a pixel is foreground; the tuned one unless given.
         save: What to write, of mask, prob and overlay, separated by commas.
+        dry_run: Print tiles, memory, disk and time that it would take, and write nothing.
+        resume: Go on with the same command where it was interrupted.
         exist_ok: Write over results that are there.
         device: auto, cpu, cuda, cuda:1, mps.
         overrides: The settings that flags named.
     """
+    from delineate.prediction.estimate import estimate_prediction
     from delineate.prediction.predict import predict as run_prediction
 
     if not sources:
         raise UsageError("predict needs at least one image or folder after MODEL")
-    summary = run_prediction(
-        model,
-        sources,
-        out=out,
-        tile_size=tile_size,
-        overlap=overlap,
-        threshold=threshold,
-        save=_names(save),
-        exist_ok=exist_ok,
-        device=device,
-        overrides=overrides,
-    )
-    print_prediction(summary, out)
+    arguments: dict[str, Any] = {
+        "out": out,
+        "tile_size": tile_size,
+        "overlap": overlap,
+        "tiling": tiling,
+        "threshold": threshold,
+        "save": _names(save),
+        "resume": resume,
+        "exist_ok": exist_ok,
+        "device": device,
+        "overrides": overrides,
+    }
+    if dry_run:
+        print_estimate(estimate_prediction(model, sources, **arguments))
+    else:
+        print_prediction(run_prediction(model, sources, **arguments), out)
 
 
 @app.command

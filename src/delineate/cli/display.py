@@ -13,13 +13,17 @@ from rich.table import Table
 from rich.text import Text
 
 from delineate.config.reference import Setting, list_settings, section_description
+from delineate.files import format_bytes
+from delineate.progress import format_duration
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from delineate.data.doctor.diagnosis import Diagnosis
+    from delineate.data.doctor.repair import RepairSummary
     from delineate.data.importers.conversion import ImportSummary
     from delineate.evaluation.result import Evaluation
+    from delineate.prediction.estimate import PredictionEstimate
     from delineate.prediction.predict import PredictionSummary
     from delineate.recipes.plan_folder import PlanResult
     from delineate.training.trainer import TrainingResult
@@ -119,6 +123,19 @@ def print_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
         console.print("page       not written into the data; name a folder by --out")
     else:
         console.print(f"page       {diagnosis.out / 'doctor.html'}")
+    if diagnosis.repaired is not None:
+        _print_repair(diagnosis.repaired, console)
+
+
+def _print_repair(repaired: RepairSummary, console: Console) -> None:
+    console.print(f"copy       {repaired.out}, {repaired.num_images} images")
+    for kind, number in sorted(repaired.repairs.items()):
+        console.print(f"           {kind}: {number} file{'' if number == 1 else 's'}")
+    if repaired.dropped:
+        names = ", ".join(repaired.dropped[:5]) + (", ..." if len(repaired.dropped) > 5 else "")
+        console.print(f"           left out: {len(repaired.dropped)} files ({names})", markup=False)
+    if repaired.left:
+        console.print(f"           for a person to settle: {', '.join(repaired.left)}")
 
 
 def _shorten(text: str, limit: int = 800) -> str:
@@ -140,6 +157,10 @@ def print_evaluation(evaluation: Evaluation) -> None:
     console.print(table)
     if metrics["threshold"] is not None:
         console.print(f"threshold  {format_value(metrics['threshold'])}")
+    for choice in evaluation.choices:
+        console.print(choice, markup=False, highlight=False)
+    if evaluation.tuned_model is not None:
+        console.print(f"model      {evaluation.tuned_model}, the one that was given is unchanged")
     console.print(f"metrics    {evaluation.metrics_path}\nreport     {evaluation.report_path}")
 
 
@@ -176,6 +197,38 @@ def print_prediction(summary: PredictionSummary, out: Path) -> None:
         f"{summary.num_images} images, {summary.num_pixels / 1e6:.1f} million pixels, "
         f"{len(summary.files)} files in {summary.seconds:.1f} s: {out}"
     )
+    for scene in summary.scenes:
+        choice, seams = scene.choice, scene.seams
+        side = " x ".join(str(side) for side in choice.tile_size)
+        seam = "no tiles overlap"
+        if seams.mean is not None:
+            seam = f"seam error {seams.mean:.2g} on average, {seams.largest:.2g} at most"
+        print(
+            f"{scene.image}: {scene.num_tiles} {choice.tiling} tiles of {side} pixels "
+            f"({choice.reason}); {seam}"
+        )
+
+
+def print_estimate(estimate: PredictionEstimate) -> None:
+    """Print what a prediction would take."""
+    memory = f"{format_bytes(estimate.memory_bytes)} for the largest image"
+    if estimate.base_bytes:
+        memory += f", above {format_bytes(estimate.base_bytes)} of program, model and a batch"
+    lines = {
+        "images": f"{estimate.num_images}, {estimate.num_streamed} of them computed by bands",
+        "pixels": f"{estimate.num_pixels / 1e6:,.1f} million",
+        "tiles": f"{estimate.num_tiles:,}",
+        "time": f"about {format_duration(estimate.seconds)}, by the measured time of a tile",
+        "memory": memory,
+        "disk": f"about {format_bytes(estimate.disk_bytes)}, "
+        f"{format_bytes(estimate.free_bytes)} are free",
+    }
+    for path, choice in estimate.choices.items():
+        side = " x ".join(str(side) for side in choice.tile_size)
+        lines[path.name] = f"{choice.tiling} tiles of {side} pixels: {choice.reason}"
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        print(f"{name:<{width}}  {value}")
 
 
 def print_info(info: Mapping[str, Any]) -> None:

@@ -57,8 +57,11 @@ def prepare_request(
     device: str,
     threshold: float | Sequence[float] | None,
     settings: Mapping[str, Any],
+    is_dry: bool = False,
 ) -> Request:
     """Check everything that can be checked beforehand; arguments are those of `predict`.
+
+    With `is_dry`, the work of an interrupted prediction is not removed where it would be replaced.
 
     Raises:
         UsageError: If an argument does not fit the model or the sources, results exist, or there
@@ -83,7 +86,7 @@ def prepare_request(
         },
     }
     unfinished = Unfinished(unfinished_folder(out, is_file=names_file(out)), identity)
-    unfinished.begin(resume=resume, exist_ok=exist_ok)
+    unfinished.begin(resume=resume, exist_ok=exist_ok, is_dry=is_dry)
     paths = [sources] if isinstance(sources, Path | str) else list(sources)
     jobs = plan_outputs(
         [Path(path) for path in paths],

@@ -36,7 +36,8 @@ BAND_BYTES = 256 * 2**20
 MAX_STRIP_WIDTH = 16384
 """Widest strip, in pixels, however little memory a column takes."""
 
-_BATCHES_AHEAD = 2
+BATCHES_AHEAD = 2
+"""Batches that may wait between two of the threads."""
 
 
 class WindowSource(Protocol):
@@ -188,7 +189,7 @@ def stream_bands(
         Whatever `tile_probs` and `source.read` raise.
     """
     batches = _read_batches(source, preprocessing, plan, strips, batch_size, first)
-    events = ahead(_compute(tile_probs, ahead(batches, _BATCHES_AHEAD)), _BATCHES_AHEAD)
+    events = ahead(_compute(tile_probs, ahead(batches, BATCHES_AHEAD)), BATCHES_AHEAD)
     blender = None
     with closing(events):
         for event in events:

@@ -28,7 +28,7 @@ class Unfinished:
         self._identity = json.loads(json.dumps(identity))
         self._finished: dict[str, Any] = {}
 
-    def begin(self, *, resume: bool, exist_ok: bool) -> None:
+    def begin(self, *, resume: bool, exist_ok: bool, is_dry: bool = False) -> None:
         """Settle what happens with an earlier prediction that was interrupted.
 
         Raises:
@@ -49,7 +49,7 @@ class Unfinished:
                 f"an earlier prediction was interrupted and left its work in {self.folder}; give "
                 "--resume to go on with it, or --exist-ok to begin again"
             )
-        elif self.folder.exists():
+        elif not is_dry:
             self.end()
 
     def is_finished(self, image: Path) -> bool:
