@@ -77,6 +77,8 @@ def look_at_mask(job: MaskJob) -> MaskRecord:
         tally = tally_mask(raster, job.path, is_multilabel=job.is_multilabel)
     except DataError as error:
         return replace(record, error=str(error))
+    except MemoryError:
+        return replace(record, error=_too_large(job.path))
     return replace(record, tally=tally, geo=raster.geo)
 
 
@@ -89,9 +91,11 @@ def look_at_image(job: ImageJob) -> PairRecord:
     try:
         raster = read_raster(sample.image)
         pixels = raster.pixels if raster.palette is None else apply_palette(raster, sample.image)
+        record = _measure(_describe(record, raster), raster, pixels)
     except DataError as error:
         return PairRecord(sample, replace(record, error=str(error)), job.masks)
-    record = _measure(_describe(record, raster), raster, pixels)
+    except MemoryError:
+        return PairRecord(sample, replace(record, error=_too_large(sample.image)), job.masks)
     content = None
     if job.decoder is not None and sample.masks and not any(mask.error for mask in job.masks):
         try:
@@ -113,6 +117,10 @@ def crashed_image(job: ImageJob, what: str) -> PairRecord:
     path = job.sample.image
     record = ImageRecord(relative_path(path, job.root), error=f"{path}: {what}")
     return PairRecord(job.sample, record, job.masks)
+
+
+def _too_large(path: Path) -> str:
+    return f"{path} does not fit into the memory; cut it up, or take it out"
 
 
 def _look_at_file(path: Path, root: Path) -> FileRecord:
@@ -147,6 +155,11 @@ def _describe(record: Record, raster: Raster) -> Record:
 
 
 def _measure(record: ImageRecord, raster: Raster, pixels: NDArray[Any]) -> ImageRecord:
+    if pixels.dtype.kind not in "buif" or not pixels.size:
+        raise DataError(
+            f"{record.path} holds {pixels.dtype} of shape {pixels.shape} and an image holds "
+            "numbers; write it again, or take it out"
+        )
     digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
     digest.update(np.ascontiguousarray(pixels).data)
     usable: NDArray[np.bool_] | None = None

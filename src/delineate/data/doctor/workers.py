@@ -12,9 +12,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import IO, Any, TypeVar
 
-from delineate.progress import progress_bar
+from delineate.progress import Bar, progress_bar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -39,51 +40,94 @@ def run_jobs(
         num_workers: Processes to use; 0 works in this one.
         crashed: Makes the result of a job whose worker died, from the job and what happened.
     """
-    results: list[Any] = [None] * len(jobs)
     with progress_bar(description, total=len(jobs)) as bar:
         if num_workers == 0:
-            for index, job in enumerate(jobs):
-                results[index] = function(job)
+            results = []
+            for job in jobs:
+                results.append(function(job))
                 bar.advance()
             return results
-        pending = iter(enumerate(jobs))
-        lock = threading.Lock()
-        stop = threading.Event()
-        failures: list[BaseException] = []
+        return _Crew(function, jobs, crashed, bar).run(num_workers)
 
-        def serve() -> None:
-            worker = _Worker()
-            try:
-                while not stop.is_set():
-                    with lock:
-                        index, job = next(pending, (-1, None))
-                    if job is None:
-                        return
-                    try:
-                        results[index] = worker.run(function, job)
-                    except _CrashError as crash:
-                        results[index] = crashed(job, str(crash))
-                        worker.stop()
-                        worker = _Worker()
-                    with lock:
-                        bar.advance()
-            except BaseException as error:
-                failures.append(error)
-                stop.set()
-            finally:
-                worker.stop()
 
-        threads = [threading.Thread(target=serve, daemon=True) for _ in range(num_workers)]
+class _Crew:
+    """Threads that each feed a worker of their own."""
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        jobs: Sequence[Any],
+        crashed: Callable[[Any, str], Any],
+        bar: Bar,
+    ) -> None:
+        self._function = function
+        self._crashed = crashed
+        self._bar = bar
+        self._results: list[Any] = [None] * len(jobs)
+        self._pending = iter(enumerate(jobs))
+        self._lock = threading.Lock()
+        self._is_over = threading.Event()
+        self._workers: set[_Worker] = set()
+        self._failures: list[BaseException] = []
+
+    def run(self, num_workers: int) -> list[Any]:
+        """Return the results, or raise the first error that was not a crash."""
+        threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(num_workers)]
         for thread in threads:
             thread.start()
         try:
             for thread in threads:
                 thread.join()
-        finally:
-            stop.set()
-        if failures:
-            raise failures[0]
-    return results
+        finally:  # on Ctrl-C threads still wait for their workers, which must not stay behind
+            with self._lock:
+                self._is_over.set()
+                left = list(self._workers)
+            for worker in left:
+                worker.kill()
+            for thread in threads:
+                thread.join()
+            for worker in left:
+                worker.close()
+        if self._failures:
+            raise self._failures[0]
+        return self._results
+
+    def _serve(self) -> None:
+        try:
+            worker = self._hire()
+            while worker is not None and not self._is_over.is_set():
+                with self._lock:
+                    index, job = next(self._pending, (-1, None))
+                if index < 0:
+                    break
+                try:
+                    self._results[index] = worker.run(self._function, job)
+                except _CrashError as crash:
+                    self._results[index] = self._crashed(job, str(crash))
+                    self._dismiss(worker)
+                    worker = self._hire()
+                with self._lock:
+                    self._bar.advance()
+            if worker is not None:
+                self._dismiss(worker)
+        except BaseException as error:
+            self._failures.append(error)
+            self._is_over.set()
+
+    def _hire(self) -> _Worker | None:
+        """Return a new worker, or None when there is no more work for it."""
+        with self._lock:
+            if self._is_over.is_set():
+                return None
+            worker = _Worker()
+            self._workers.add(worker)
+        return worker
+
+    def _dismiss(self, worker: _Worker) -> None:
+        with self._lock:
+            self._workers.discard(worker)
+        worker.kill()
+        worker.close()
 
 
 class _CrashError(Exception):
@@ -113,12 +157,17 @@ class _Worker:
             raise outcome
         return outcome
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         """End the process, whatever it does."""
         self._process.kill()
+
+    def close(self) -> None:
+        """Wait for the end of the process and close the pipes."""
         self._process.wait()
-        for pipe in self._pipes():
-            pipe.close()
+        to_worker, from_worker = self._pipes()
+        from_worker.close()
+        with suppress(OSError):  # what the dead worker did not read is not missed
+            to_worker.close()
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         to_worker, from_worker = self._process.stdin, self._process.stdout
@@ -137,13 +186,8 @@ def _serve() -> None:
     while True:
         try:
             function, job = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        except KeyboardInterrupt:
-            return
-        try:
             outcome = (True, function(job))
-        except KeyboardInterrupt:
+        except (EOFError, KeyboardInterrupt):
             return
         except Exception as error:
             outcome = (False, error)
