@@ -284,7 +284,7 @@
   bar.append(heading, tabs, smaller, larger, close);
   dialog.append(bar, stage, make("p", { class: "note" }, "Keys: 1 to 4 switch the view, + and − zoom, arrows move, Esc closes."));
   document.body.append(dialog);
-  let shown = null, column = 0, scale = 1;
+  let shown = null, column = 0, scale = 1, fit = 1;
 
   function copyLayers(source) {
     const copy = source.cloneNode(true);
@@ -305,7 +305,7 @@
 
   function zoomBy(factor) {
     const before = scale;
-    scale = Math.min(16, Math.max(0.25, scale * factor));
+    scale = Math.min(Math.max(16, 8 * fit), Math.max(fit / 2, scale * factor));
     const middleX = stage.scrollLeft + stage.clientWidth / 2, middleY = stage.scrollTop + stage.clientHeight / 2;
     showLarge();
     stage.scrollTo(middleX * scale / before - stage.clientWidth / 2, middleY * scale / before - stage.clientHeight / 2);
@@ -322,7 +322,8 @@
     }));
     dialog.showModal();
     const example = data.examples[Number(article.dataset.example)];
-    scale = Math.max(0.25, Math.min(stage.clientWidth / example.width, stage.clientHeight / example.height));
+    fit = Math.min(stage.clientWidth / example.width, stage.clientHeight / example.height);
+    scale = fit;
     showLarge();
     stage.focus();
   }
