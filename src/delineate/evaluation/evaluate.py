@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from delineate.config import DataConfig, TaskConfig, build_settings, merge_settings
+from delineate.config import (
+    DataConfig,
+    PostprocessingConfig,
+    TaskConfig,
+    build_settings,
+    merge_settings,
+)
 from delineate.errors import DataError, UsageError
 from delineate.evaluation.alerts import find_alerts
 from delineate.evaluation.description import (
@@ -22,8 +28,15 @@ from delineate.evaluation.result import Evaluation, Example, Rank, SplitName
 from delineate.evaluation.scoring import LabelledImage, SplitScores, score_samples
 from delineate.evaluation.slices import find_slices
 from delineate.evaluation.spacing import Spacing, common_unit, read_spacing
+from delineate.evaluation.tuning_model import check_split, describe_scores, tune_model
 from delineate.files import write_text
-from delineate.model_file import SegmentationModel, find_model_file, load_model
+from delineate.model_file import (
+    FILE_NAME,
+    SegmentationModel,
+    find_model_file,
+    load_model,
+    save_model,
+)
 from delineate.prediction.quality import QualityEstimator
 from delineate.progress import track
 
@@ -56,13 +69,17 @@ def evaluate(
     split: str = "test",
     out: Path | str | None = None,
     device: str = "auto",
+    tune: bool = False,
+    objective: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Score a model on one split of a data set; write `metrics.json` and `report.html`.
 
     The data settings that the model was trained with (patterns, legend, groups, seed of the
     split) are used again, so that a data set without splits of its own is divided as it was for
-    training. Thresholds and post-processing are the model's: nothing is tuned here.
+    training. Thresholds and post-processing are the model's, unless `tune` is asked for: then they
+    are chosen on the validation split, and a model file with them is written into the folder of
+    the results; the model that was given stays as it is.
 
     Args:
         model: A model, a model file or a run folder.
@@ -70,6 +87,8 @@ def evaluate(
         split: ``train``, ``val`` or ``test``.
         out: Folder for the results; None takes ``evaluation-<split>`` beside the model file.
         device: ``auto``, ``cpu``, ``cuda``, ...
+        tune: Whether to choose thresholds, post-processing and temperature; on ``val`` only.
+        objective: What tuning is to make best; None takes ``evaluation.tuning.objective``.
         overrides: Settings of the sections `SECTIONS`, as nested dictionaries, over the model's.
 
     Raises:
@@ -79,8 +98,14 @@ def evaluate(
     """
     if split not in get_args(SplitName):
         raise UsageError(f"split is {split!r}; choose one of {', '.join(get_args(SplitName))}")
+    if tune:
+        check_split(split)
+    elif objective is not None:
+        raise UsageError("an objective is for tuning; give tune=True (--tune) with it")
     data = Path(data)
     given = _check_sections(overrides)
+    if objective is not None:
+        given = merge_settings(given, {"evaluation": {"tuning": {"objective": objective}}})
     model_path = None if isinstance(model, SegmentationModel) else find_model_file(Path(model))
     if model_path is None and out is None:
         raise UsageError("a model in memory has no folder; say with out where results go")
@@ -109,6 +134,20 @@ def evaluate(
         samples, decoder, limit_gib=settings.data.cache_gib, description=f"reading {split} images"
     )
     spacings = [read_spacing(sample.image) for sample in samples]
+    groups = [sample.group for sample in samples]
+    choices: tuple[str, ...] = ()
+    if tune:
+        wanted = given.get("prediction", {}).get("postprocessing")
+        loaded, tuning = tune_model(
+            loaded,
+            predictor,
+            _labelled(images, spacings),
+            groups,
+            settings.evaluation.tuning,
+            fixed=PostprocessingConfig.model_validate(wanted or {}).model_dump(),
+        )
+        choices = tuple(tuning.describe())
+        predictor = load_predictor(loaded, device=device, **dict(given.get("prediction", {})))
     collector = DetailCollector(
         QualityEstimator.from_reference(loaded.task, loaded.preprocessing, loaded.reference),
         frozenset(loaded.reference.get("images", ())),
@@ -122,7 +161,11 @@ def evaluate(
         postprocess=_postprocess(predictor),
         observe=collector,
     )
-    details, groups = collector.finish(), [sample.group for sample in samples]
+    if tune:
+        model_path = folder / FILE_NAME
+        loaded.metrics = {**loaded.metrics, "validation": describe_scores(scores)}
+        save_model(loaded, model_path)
+    details = collector.finish()
     intervals = score_intervals([image.counts for image in scores.images], groups)
     evaluation = Evaluation(
         split=cast(SplitName, split),
@@ -136,6 +179,8 @@ def evaluate(
         scores=scores,
         examples=tuple(_examples(scores, images, predictor)),
         folder=folder,
+        tuned_model=model_path if tune else None,
+        choices=choices,
         intervals=intervals,
         details=details,
         groups=tuple(groups),

@@ -10,6 +10,7 @@ import numpy as np
 from delineate.evaluation.evaluate import choose_examples
 from delineate.evaluation.report import build_report
 from delineate.evaluation.result import Evaluation, Example
+from delineate.evaluation.tuning_model import describe_scores
 from delineate.files import digest_file, write_text
 from delineate.model_file import FILE_NAME, SegmentationModel, save_model
 from delineate.pictures import error_overlay, gallery, label_picture, shrink, to_rgb
@@ -19,7 +20,6 @@ from delineate.training.assembly import Parts, describe_architecture
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from delineate.evaluation.scoring import SplitScores
     from delineate.training.preparation import Preparation
     from delineate.training.validation import Validation
 
@@ -49,12 +49,6 @@ def save_run_model(prep: Preparation, parts: Parts, validation: Validation) -> P
     path = prep.run / FILE_NAME
     save_model(model, path)
     return path
-
-
-def describe_scores(scores: SplitScores) -> dict[str, Any]:
-    """Return the scores of the validation split as the model file keeps them."""
-    described = scores.as_dict()
-    return {name: described[name] for name in ("num_images", "threshold", "pooled", "classes")}
 
 
 def draw_gallery(prep: Preparation, validation: Validation) -> NDArray[np.uint8]:

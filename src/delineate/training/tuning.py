@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from delineate.evaluation.tuning import tune
+from delineate.evaluation.tuning_model import describe_scores
 from delineate.model_file import FILE_NAME, load_model, save_model
-from delineate.training.results import describe_scores
 
 if TYPE_CHECKING:
     from delineate.progress import ProgressDisplay
