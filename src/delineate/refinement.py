@@ -75,7 +75,7 @@ def guided_filter(
         slopes = flat.reshape(*guide.shape[:2], *slopes.shape[2:])
         offsets = _resize(offsets, size, cv2.INTER_LINEAR)
     refined = np.einsum("hwc,hwck->khw", guide, slopes) + np.moveaxis(offsets, -1, 0)
-    return np.clip(refined, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(refined, 0, 1), dtype=np.float32)
 
 
 def _linear_models(
@@ -85,15 +85,17 @@ def _linear_models(
     channels, classes = guide.shape[2], targets.shape[2]
     means = _box_means(guide, radius)
     target_means = _box_means(targets, radius)
-    products = guide[..., :, None] * guide[..., None, :]
+    products: NDArray[np.float64] = guide[..., :, None] * guide[..., None, :]
     variances = _box_means(products.reshape(*guide.shape[:2], -1), radius)
     variances = variances.reshape(*guide.shape[:2], channels, channels)
     variances -= means[..., :, None] * means[..., None, :]
-    crossed = guide[..., :, None] * targets[..., None, :]
+    crossed: NDArray[np.float64] = guide[..., :, None] * targets[..., None, :]
     covariances = _box_means(crossed.reshape(*guide.shape[:2], -1), radius)
     covariances = covariances.reshape(*guide.shape[:2], channels, classes)
     covariances -= means[..., :, None] * target_means[..., None, :]
-    slopes = np.linalg.solve(variances + epsilon * np.eye(channels), covariances)
+    slopes: NDArray[np.float64] = np.linalg.solve(
+        variances + epsilon * np.eye(channels), covariances
+    )
     offsets = target_means - np.einsum("hwc,hwck->hwk", means, slopes)
     flat = _box_means(slopes.reshape(*guide.shape[:2], -1), radius)
     return flat.reshape(slopes.shape), _box_means(offsets, radius)
