@@ -89,7 +89,7 @@ def test_an_interrupt_leaves_no_worker_behind() -> None:
     assert not alive
 
 
-@given(st.data())
+@given(data=st.data())
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
