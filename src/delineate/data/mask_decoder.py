@@ -105,6 +105,14 @@ class MaskDecoder:
                 f"mask {path} is {found[0]}x{found[1]} pixels but its image is "
                 f"{size[-2]}x{size[-1]}; replace one of them or leave them out by `exclude`"
             )
+        return self.decode_raster(raster, path)
+
+    def decode_raster(self, raster: Raster, path: Path) -> NDArray[np.uint8]:
+        """Return what a decoded file means; `path` is its name, for messages.
+
+        Raises:
+            DataError: If it holds codes without a meaning, or has another number of bands.
+        """
         if self.reading == "bands":
             return self._decode_bands(raster, path)
         codes = read_codes(raster, path, self.reading, mean=self.threshold is not None)

@@ -8,6 +8,7 @@ and NumPy's files are read without pickle. What a header announces is weighed be
 
 from delineate.rasters.formats import SUFFIXES, TIFF_SUFFIXES, image_suffix, sniff
 from delineate.rasters.nifti import PLANES
+from delineate.rasters.orientation import drop_jpeg_orientation
 from delineate.rasters.raster import (
     GeoReference,
     Header,
@@ -40,6 +41,7 @@ __all__ = [
     "Raster",
     "Stack",
     "apply_palette",
+    "drop_jpeg_orientation",
     "image_suffix",
     "read_embedded",
     "read_header",

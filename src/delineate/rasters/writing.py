@@ -80,18 +80,37 @@ def write_image(path: Path, rgb: NDArray[np.uint8], geo: GeoReference | None = N
 
 
 def write_raster(path: Path, raster: Raster) -> None:
-    """Write pixels of any number type as TIFF, with their place, nodata value and spacing.
+    """Write pixels as they are, with palette, place, nodata value and spacing.
 
-    Half floats become floats; a palette is not kept.
+    PNG holds 8 bits (1, 3 or 4 channels, or a palette) and nothing of the place; TIFF holds any
+    number type (half floats become floats), and palettes of 8 bits.
 
     Raises:
-        UsageError: If `path` does not end in .tif or .tiff.
+        UsageError: If the ending of `path` is another, or the format cannot hold the pixels.
     """
+    pixels, palette = raster.pixels, raster.palette
     if path.suffix.lower() not in TIFF_SUFFIXES:
-        raise UsageError(f"{path}: pixels of any type are written as TIFF; name a .tif file")
-    pixels = raster.pixels
-    bands = np.moveaxis(pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels, -1, 0)
-    _write_tiff(path, bands, geo=raster.geo, nodata=raster.nodata, spacing=raster.spacing)
+        if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3, 4):
+            raise UsageError(
+                f"{path}: PNG does not hold {pixels.shape[2]} channels of {pixels.dtype}; name a "
+                ".tif file"
+            )
+        _write_png(path, pixels[..., 0] if pixels.shape[2] == 1 else pixels, None, palette)
+        return
+    table = None
+    if palette is not None:
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(palette)] = palette[:256]
+    plain = pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
+    bands = np.moveaxis(plain, -1, 0)
+    _write_tiff(
+        path,
+        bands,
+        geo=raster.geo,
+        nodata=raster.nodata,
+        palette=table,
+        spacing=raster.spacing,
+    )
 
 
 def write_probs(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from delineate.config import DataConfig, Settings, build_settings, merge_settings
 from delineate.data.doctor.checks import CHEAP_CHECKS, CHECKS, describe_check, run_checks
@@ -20,6 +20,9 @@ from delineate.data.mask_decoder import MaskDecoder
 from delineate.errors import DataError, UsageError
 from delineate.files import write_text
 from delineate.task import Task
+
+if TYPE_CHECKING:
+    from delineate.data.doctor.repair import RepairSummary
 
 FORMAT_VERSION = 1
 
@@ -38,6 +41,8 @@ class Diagnosis:
     settings: Settings
     out: Path | None = None
     """Folder of the page, the findings and the manifest; None where nothing was written."""
+    repaired: RepairSummary | None = None
+    """What the repaired copy holds; None where none was asked for."""
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -144,7 +149,7 @@ def doctor(
     if fix is not None:
         from delineate.data.doctor.repair import repair
 
-        repair(diagnosis, Path(fix))
+        diagnosis = replace(diagnosis, repaired=repair(diagnosis, Path(fix)))
     return diagnosis
 
 
