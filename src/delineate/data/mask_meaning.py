@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 
 from delineate.config import DataConfig, TaskConfig
 from delineate.data.mask_advice import MAX_CLASSES, fault, middle, needs_legend, unclear
-from delineate.data.mask_decoder import MaskDecoder, Reading, format_code
+from delineate.data.mask_decoder import MaskDecoder, format_code
+from delineate.data.mask_reading import choose_reading
 from delineate.data.mask_tally import FoundCodes, Tally
 from delineate.errors import DataError
 from delineate.task import Task
@@ -70,7 +70,7 @@ def find_meaning(
     if task.kind == "multilabel" and not legend:
         decoder = _read_bands(tallies, task, tuple(code for _, code in ignored))
     else:
-        reading = _choose_reading(tallies, words, data)
+        reading = choose_reading(tallies, words, data)
         if reading == "colour" and any(not is_colour for is_colour, _ in words):
             numbers = sorted({code for is_colour, code in words if not is_colour})
             raise fault(
@@ -95,40 +95,6 @@ def find_meaning(
             why="several files of classes say several things about one pixel",
         )
     return decoder
-
-
-def _choose_reading(
-    tallies: Sequence[Tally], words: Sequence[tuple[bool, int]], data: DataConfig
-) -> Reading:
-    if any(is_colour for is_colour, _ in words):
-        return "colour"
-    if data.mask_threshold is not None:
-        return "grey"
-    colours = {code for tally in tallies if tally.form == "colour" for code in tally.counts}
-    if any(not _is_grey(code) for code in colours):
-        return "colour"
-    palettes: dict[int, set[int]] = defaultdict(set)
-    for tally in tallies:
-        for position, colour in tally.palette.items():
-            palettes[position].add(colour)
-    is_consistent = all(len(found) == 1 for found in palettes.values())
-    is_grey = all(_is_grey(colour) for found in palettes.values() for colour in found)
-    if not is_grey:
-        return "index" if is_consistent else "colour"
-    if not palettes or not is_consistent:
-        return "grey"
-    asked = {code for _, code in words}
-    if data.foreground_value is not None:
-        asked.add(data.foreground_value)
-    grey = set(FoundCodes(tallies, "grey").pixels)
-    index = set(FoundCodes(tallies, "index").pixels)
-    if asked:
-        return "index" if asked <= index and not asked <= grey else "grey"
-    return "index" if len(grey) > 2 else "grey"
-
-
-def _is_grey(colour: int) -> bool:
-    return colour == (colour & 0xFF) * 0x010101
 
 
 def _read_bands(
