@@ -346,27 +346,29 @@ def predict(
         device: auto, cpu, cuda, cuda:1, mps.
         overrides: The settings that flags named.
     """
-    from delineate.prediction.estimate import estimate_prediction
     from delineate.prediction.predict import predict as run_prediction
 
     if not sources:
         raise UsageError("predict needs at least one image or folder after MODEL")
-    arguments: dict[str, Any] = {
-        "out": out,
-        "tile_size": tile_size,
-        "overlap": overlap,
-        "tiling": tiling,
-        "threshold": threshold,
-        "save": _names(save),
-        "resume": resume,
-        "exist_ok": exist_ok,
-        "device": device,
-        "overrides": overrides,
-    }
-    if dry_run:
-        print_estimate(estimate_prediction(model, sources, **arguments))
+    summary = run_prediction(
+        model,
+        sources,
+        out=out,
+        tile_size=tile_size,
+        overlap=overlap,
+        tiling=tiling,
+        threshold=threshold,
+        save=_names(save),
+        dry_run=dry_run,
+        resume=resume,
+        exist_ok=exist_ok,
+        device=device,
+        overrides=overrides,
+    )
+    if summary.estimate is None:
+        print_prediction(summary, out)
     else:
-        print_prediction(run_prediction(model, sources, **arguments), out)
+        print_estimate(summary.estimate)
 
 
 @app.command

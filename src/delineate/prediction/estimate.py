@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from delineate.errors import DataError
 from delineate.files import free_space
-from delineate.prediction.request import Request, merge_flags, prepare_request
+from delineate.prediction.request import Request
 from delineate.prediction.scenes import disk_bytes, plan_scene
 from delineate.prediction.streaming import BATCHES_AHEAD, memory_per_pixel
 from delineate.prediction.tile_choice import TileChoice, time_tile
@@ -20,7 +20,6 @@ from delineate.raster_windows.environment import CACHE_BYTES
 from delineate.rasters import read_size
 
 if TYPE_CHECKING:
-    from delineate.model_file import SegmentationModel
     from delineate.prediction.outputs import Job
     from delineate.prediction.predictor import Predictor
 
@@ -51,40 +50,17 @@ class PredictionEstimate:
     """How each raster that is computed by bands would be tiled."""
 
 
-def estimate_prediction(
-    model: SegmentationModel | Path | str,
-    sources: Sequence[Path | str] | Path | str,
-    *,
-    out: Path | str,
-    tile_size: int | tuple[int, int] | None = None,
-    overlap: float | None = None,
-    tiling: str | None = None,
-    threshold: float | Sequence[float] | None = None,
-    save: Sequence[str] = ("mask",),
-    resume: bool = False,
-    exist_ok: bool = False,
-    device: str = "auto",
-    overrides: Mapping[str, Any] | None = None,
-) -> PredictionEstimate:
-    """Return what `predict` would take for the same arguments; nothing is written.
+def estimate_prediction(request: Request, out: Path) -> PredictionEstimate:
+    """Return what a prediction would take; nothing is written.
+
+    Args:
+        request: The prediction.
+        out: Where its results would go.
 
     Raises:
-        UsageError: As `predict`.
-        ModelFileError: As `predict`.
-        DataError: As `predict`, as far as the headers of the images tell.
+        DataError: If headers of images are damaged.
+        ShapeError: If images have other channels than the model takes.
     """
-    request = prepare_request(
-        model,
-        sources,
-        out=Path(out),
-        save=save,
-        exist_ok=exist_ok,
-        resume=resume,
-        device=device,
-        threshold=threshold,
-        settings=merge_flags(overrides, tile_size=tile_size, overlap=overlap, tiling=tiling),
-        is_dry=True,
-    )
     num_pixels = num_tiles = memory = disk = 0
     seconds = 0.0
     seconds_per_tile: dict[tuple[int, int], float] = {}
@@ -114,7 +90,7 @@ def estimate_prediction(
         memory_bytes=memory,
         base_bytes=_peak_memory(),
         disk_bytes=disk,
-        free_bytes=free_space(Path(out)),
+        free_bytes=free_space(out),
         choices=choices,
     )
 

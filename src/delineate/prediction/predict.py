@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from delineate.errors import DataError, PartialResultError, ShapeError
 from delineate.model_file import SegmentationModel
+from delineate.prediction.estimate import PredictionEstimate, estimate_prediction
 from delineate.prediction.images import predict_image
 from delineate.prediction.request import Request, merge_flags, prepare_request
 from delineate.prediction.scenes import SceneSummary, predict_scene
@@ -31,6 +32,8 @@ class PredictionSummary:
     """Time taken, from the loading of the model on."""
     scenes: tuple[SceneSummary, ...] = ()
     """How the images were computed that are too large to be held in memory."""
+    estimate: PredictionEstimate | None = None
+    """What it would take, where that was asked for and nothing was done."""
 
 
 def predict(
@@ -43,6 +46,7 @@ def predict(
     tiling: str | None = None,
     threshold: float | Sequence[float] | None = None,
     save: Sequence[str] = ("mask",),
+    dry_run: bool = False,
     resume: bool = False,
     exist_ok: bool = False,
     device: str = "auto",
@@ -67,6 +71,7 @@ def predict(
         tiling: ``auto``, ``blended`` or ``exact``.
         threshold: On probabilities, for all classes or one per class; not for multiclass.
         save: Any of ``mask``, ``prob`` and ``overlay``.
+        dry_run: Write nothing and tell what the prediction would take, as `estimate`.
         resume: Go on with the same prediction where it was interrupted.
         exist_ok: Whether files that are there may be replaced; a source never is.
         device: ``auto``, ``cpu``, ``cuda``, ...
@@ -89,7 +94,17 @@ def predict(
         device=device,
         threshold=threshold,
         settings=merge_flags(overrides, tile_size=tile_size, overlap=overlap, tiling=tiling),
+        is_dry=dry_run,
     )
+    if dry_run:
+        estimate = estimate_prediction(request, Path(out))
+        return PredictionSummary(0, 0, (), time.monotonic() - start, estimate=estimate)
+    summary = _predict(request, Path(out))
+    return replace(summary, seconds=time.monotonic() - start)
+
+
+def _predict(request: Request, out: Path) -> PredictionSummary:
+    start = time.monotonic()
     files: list[Path] = []
     scenes: list[SceneSummary] = []
     failures: list[DataError | ShapeError] = []
@@ -121,7 +136,7 @@ def predict(
                 request.unfinished.finish(job.image)
     request.unfinished.end()
     if failures:
-        _report(failures, len(request.jobs), Path(out))
+        _report(failures, len(request.jobs), out)
     seconds = time.monotonic() - start
     return PredictionSummary(len(jobs), num_pixels, tuple(files), seconds, tuple(scenes))
 
