@@ -91,7 +91,7 @@ CASES = {
     ),
     "normalisation of each image": (
         facts_of(channels=(CHANNEL, replace(CHANNEL, between_images=0.9))),
-        facts_of(channels=(replace(CHANNEL, between_images=0.5),)),
+        facts_of(channels=(replace(CHANNEL, between_images=0.25),)),
     ),
     "upright scenes": (
         facts_of(top_bottom_difference=0.6, left_right_difference=0.1),

@@ -397,6 +397,8 @@ class TrainingConfig(Config):
     """Epochs without a better validation score after which training stops; None never stops."""
     amp: Literal["auto", "bfloat16", "float16", "off"] = "auto"
     """Reduced precision; auto takes what the device has in hardware."""
+    checkpoint_every: Seconds = 120.0
+    """Time between checkpoints (30s, 10m), which is what a killed training loses at most."""
     seed: int = 0
     """Seed of the weights, the patches and the augmentation."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -110,6 +111,8 @@ class ImageCache(Sequence[DecodedSample]):
         """The same in the top, bottom, left and right half of the images."""
         self.digests: list[str | None] = []
         """What `digest_pixels` says of each image."""
+        self.contents: list[str] = []
+        """Digest of each image and its target, of every byte."""
         self.num_valid_pixels = 0
         """Pixels that count, over all images."""
         self._decoder = decoder
@@ -163,6 +166,7 @@ class ImageCache(Sequence[DecodedSample]):
         self.class_pixels.append(find_class_pixels(image.target, self.task, rng))
         self._count(image.target)
         self.digests.append(digest_pixels(image.pixels))
+        self.contents.append(_digest_content(image))
         num_bytes = image.pixels.nbytes + image.target.nbytes
         if self._num_bytes + num_bytes <= self._limit:
             self._num_bytes += num_bytes
@@ -191,6 +195,13 @@ class ImageCache(Sequence[DecodedSample]):
         if self.task.kind == "multilabel":
             return np.asarray((target == 1).sum(axis=(1, 2)), dtype=np.int64)
         return np.bincount(target.ravel(), minlength=256)[: self.class_counts.size]
+
+
+def _digest_content(image: DecodedSample) -> str:
+    digest = hashlib.sha256(f"{image.pixels.shape} {image.pixels.dtype}".encode())
+    digest.update(image.pixels.data)
+    digest.update(image.target.data)
+    return digest.hexdigest()[:16]
 
 
 def _describe(pixels: NDArray[Any]) -> str:

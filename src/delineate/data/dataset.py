@@ -73,10 +73,12 @@ class PatchDataset(Dataset[Batch]):
         self._of_image: dict[int, Preprocessing] = {}
         self.epoch = 0
         """The epoch whose patches plain indices name."""
+        self.first = 0
+        """The patch of this epoch that a loader starts with."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next; loaders from `build_loader` follow."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Say which epoch comes next, and from which patch on; loaders follow."""
+        self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
         return self._num_patches
@@ -134,11 +136,11 @@ class _EpochSampler(Sampler[tuple[int, int]]):
         self._dataset = dataset
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self._dataset) - self._dataset.first
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = self._dataset.epoch
-        return ((epoch, index) for index in range(len(self._dataset)))
+        epoch, first = self._dataset.epoch, self._dataset.first
+        return ((epoch, index) for index in range(first, len(self._dataset)))
 
 
 def count_cores() -> int:

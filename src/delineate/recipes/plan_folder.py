@@ -27,6 +27,14 @@ class Notes:
         self._path = path
         self._text = f"# {title}\n"
 
+    @classmethod
+    def reopen(cls, path: Path) -> Notes:
+        """Return the notes that are in a file already, to be gone on with."""
+        notes = cls(path, path.parent.resolve().name)
+        if path.exists():
+            notes._text = path.read_text(encoding="utf-8")
+        return notes
+
     def add(self, heading: str, lines: Sequence[str]) -> None:
         """Add a section of bullet points."""
         bullets = "\n".join(f"- {line}" for line in lines)
@@ -104,9 +112,9 @@ def plan(
 def write_plan(plan: Plan, folder: Path) -> Notes:
     """Write the files of a plan and return its notes, for more to be added."""
     save_settings(plan.settings, folder / CONFIG)
-    save_inventory(plan.inventory, folder / INVENTORY)
+    save_inventory(plan.data.inventory, folder / INVENTORY)
     save_fingerprint(plan.fingerprint, folder / FILE_NAME)
-    write_page(folder / PAGE, plan.fingerprint, f"Fingerprint of {plan.inventory.root.name}")
+    write_page(folder / PAGE, plan.fingerprint, f"Fingerprint of {plan.data.inventory.root.name}")
     notes = Notes(folder / NOTES, f"Plan of {folder.resolve().name}")
     notes.add("Data", plan.describe_data())
     notes.add("Choices", plan.describe_choices())

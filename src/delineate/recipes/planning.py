@@ -29,6 +29,20 @@ RECIPES = ("generic", "medical", "aerial", "thin", "defect")
 
 
 @dataclass(frozen=True)
+class ReadData:
+    """A data set with all of it read once."""
+
+    inventory: Inventory
+    task: Task
+    decoder: MaskDecoder
+    preprocessing: Preprocessing
+    """As measured; a plan may change whose mean and deviation count."""
+    images: ImageCache
+    """The training split."""
+    validation_images: ImageCache
+
+
+@dataclass(frozen=True)
 class Plan:
     """The settings of a training, with the data that they are for."""
 
@@ -39,13 +53,12 @@ class Plan:
     wanted: Mapping[str, Any]
     """What data.yaml, the configuration file and the flags set."""
     fingerprint: Fingerprint
-    inventory: Inventory
-    task: Task
-    decoder: MaskDecoder
-    preprocessing: Preprocessing
-    images: ImageCache
-    """The training split."""
-    validation_images: ImageCache
+    data: ReadData
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What makes the network's input."""
+        return replace(self.data.preprocessing, kind=self.settings.data.normalisation)
 
     @property
     def data_digest(self) -> str:
@@ -54,7 +67,7 @@ class Plan:
 
     def describe_data(self) -> list[str]:
         """Return lines on the data, for plan.md."""
-        counts = {name: len(self.inventory.of(name)) for name in ("train", "val", "test")}
+        counts = {name: len(self.data.inventory.of(name)) for name in ("train", "val", "test")}
         splits = ", ".join(f"{count} {name}" for name, count in counts.items())
         shares = ", ".join(
             f"{name} {share:.2%}" for name, share in self.fingerprint.class_shares.items()
@@ -62,10 +75,10 @@ class Plan:
         low, high = self.preprocessing.value_range
         return [
             f"Images: {splits}.",
-            f"Task: {self.task.kind}; classes: {', '.join(self.task.class_names)}.",
+            f"Task: {self.data.task.kind}; classes: {', '.join(self.data.task.class_names)}.",
             f"Share of the training pixels: {shares}.",
             f"Input: {self.preprocessing.in_channels} channels, values from {low:g} to {high:g}.",
-            f"In memory: {self.images.num_cached} of {len(self.images)} training images.",
+            f"In memory: {self.data.images.num_cached} of {len(self.data.images)} training images.",
         ]
 
     def describe_choices(self) -> list[str]:
@@ -114,29 +127,13 @@ def make_plan(
         UnknownNameError: If there is no such recipe.
         UsageError: If there are no data.
     """
-    if not data.exists():
-        raise UsageError(f"data {data} is not there; give a folder, a data.yaml or a CSV of paths")
+    _check_there(data)
     recipe_settings = read_recipe(recipe)
     wanted = _merge(read_data_file(data), read_settings(config) if config else {}, wishes or {})
     source = f"{config} and the options" if config else "the settings"
     settings = build_settings(_merge(recipe_settings, wanted), source)
-    inventory, task, decoder = admit(data, settings)
-    for split in ("train", "val"):
-        if not inventory.of(split):
-            raise DataError(
-                f"{data} has no images in its {split} split; training needs both train and val: "
-                "add images or change data.split"
-            )
-    limit = settings.data.cache_gib
-    images = ImageCache(inventory.of("train"), decoder, limit_gib=0.75 * limit)
-    validation_images = ImageCache(
-        inventory.of("val"),
-        decoder,
-        limit_gib=0.25 * limit,
-        description="reading validation images",
-    )
-    preprocessing = measure_preprocessing(images.images())
-    fingerprint = measure_fingerprint(inventory, images, preprocessing)
+    read = _read(data, settings)
+    fingerprint = measure_fingerprint(read.inventory, read.images, read.preprocessing)
     facts = Facts(
         fingerprint,
         Wishes(
@@ -156,10 +153,55 @@ def make_plan(
         recipe_settings=recipe_settings,
         wanted=wanted,
         fingerprint=fingerprint,
+        data=read,
+    )
+
+
+def reopen_plan(data: Path, settings: Settings, fingerprint: Fingerprint) -> Plan:
+    """Read the data of a plan that was made before; nothing is decided anew.
+
+    Raises:
+        DataError: If images or masks are not usable; lists everything found.
+        UsageError: If there are no data.
+    """
+    _check_there(data)
+    return Plan(
+        settings=settings,
+        decisions=(),
+        recipe="generic",
+        recipe_settings={},
+        wanted={},
+        fingerprint=fingerprint,
+        data=_read(data, settings),
+    )
+
+
+def _check_there(data: Path) -> None:
+    if not data.exists():
+        raise UsageError(f"data {data} is not there; give a folder, a data.yaml or a CSV of paths")
+
+
+def _read(data: Path, settings: Settings) -> ReadData:
+    inventory, task, decoder = admit(data, settings)
+    for split in ("train", "val"):
+        if not inventory.of(split):
+            raise DataError(
+                f"{data} has no images in its {split} split; training needs both train and val: "
+                "add images or change data.split"
+            )
+    limit = settings.data.cache_gib
+    images = ImageCache(inventory.of("train"), decoder, limit_gib=0.75 * limit)
+    validation_images = ImageCache(
+        inventory.of("val"),
+        decoder,
+        limit_gib=0.25 * limit,
+        description="reading validation images",
+    )
+    return ReadData(
         inventory=inventory,
         task=task,
         decoder=decoder,
-        preprocessing=replace(preprocessing, kind=settings.data.normalisation),
+        preprocessing=measure_preprocessing(images.images()),
         images=images,
         validation_images=validation_images,
     )

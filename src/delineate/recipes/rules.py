@@ -20,7 +20,7 @@ RARE = 0.02
 """Share of foreground pixels below which positives count as rare."""
 OFTEN_EMPTY = 0.25
 """Share of images without foreground, from which patches are steered to it more often."""
-UNEVEN = 0.7
+UNEVEN = 0.3
 """Share of the spread of brightness that lies between images, from which each image gets its own
 normalisation."""
 SMALL_BATCH = 2

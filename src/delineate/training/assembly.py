@@ -121,6 +121,7 @@ class PatchSource:
         settings = prep.settings.training
         augmentation = prep.settings.augmentation
         self._accumulation = settings.accumulation
+        self._patches_per_step = settings.accumulation * settings.batch_size
         self._dataset = PatchDataset(
             prep.images,
             PatchSampler(
@@ -143,9 +144,9 @@ class PatchSource:
             num_workers=prep.settings.data.num_workers,
         )
 
-    def load_epoch(self, epoch: int) -> Iterator[list[Batch]]:
-        """Yield the batches of each step; `epoch` is counted from 0."""
-        self._dataset.set_epoch(epoch)
+    def load_epoch(self, epoch: int, first_step: int = 0) -> Iterator[list[Batch]]:
+        """Yield the batches of each step from `first_step` on; both are counted from 0."""
+        self._dataset.set_epoch(epoch, first_step * self._patches_per_step)
         step: list[Batch] = []
         for batch in self._loader:
             step.append(batch)

@@ -54,15 +54,19 @@ class History:
     The files are those of a run folder: results.csv, events for TensorBoard, figures/curves.png.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, records: Sequence[EpochRecord] = ()) -> None:
+        """Start the files, with the epochs that a resumed training has behind it."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self.records: list[EpochRecord] = []
+        self.records = list(records)
         self._run = run
         self._file = (run / "results.csv").open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._file, lineterminator="\n")
-        self._events: Any = SummaryWriter(str(run))
+        first = self.records[-1].epoch + 1 if self.records else None
+        self._events: Any = SummaryWriter(str(run), purge_step=first)
         self._write_row(list(COLUMNS))
+        for record in self.records:
+            self._write_row([text(record) for text in COLUMNS.values()])
 
     def add(self, record: EpochRecord) -> None:
         """Write one epoch down."""

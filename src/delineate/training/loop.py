@@ -34,16 +34,36 @@ class Outcome:
 
 
 @dataclass
+class Position:
+    """How far a training is; with the weights and generators, all that it needs to go on."""
+
+    epoch: int = 0
+    """Epochs that are over."""
+    step: int = 0
+    """Steps made in all."""
+    losses: list[float] = field(default_factory=list)
+    """Of the steps of the epoch that is not over."""
+    steps_in_epoch: int = 0
+    """Steps made in the epoch that is not over, refused ones included."""
+    best_epoch: int = 0
+    num_refused: int = 0
+    """Steps in a row, up to now, whose loss or gradient was not finite."""
+
+
+@dataclass
 class Loop:
     """Trains until the steps are done, the score has stopped rising, or a signal comes."""
 
     stepper: Stepper
     average: WeightAverage | None
-    load_epoch: Callable[[int], Iterator[list[Batch]]]
-    """Epoch, counted from 0, to the batches of each of its steps."""
+    load_epoch: Callable[[int, int], Iterator[list[Batch]]]
+    """Epoch and first step, counted from 0, to the batches of each of its steps."""
     validate: Callable[[], Validation]
     save_epoch: Callable[[EpochRecord, Validation, bool], None]
     """Called after each validation with its record and whether it is the best so far."""
+    save_checkpoint: Callable[[Position, Length, Schedule], None]
+    checkpoint_every: float
+    """Seconds between checkpoints; one more is saved when training is interrupted."""
     name_files: Callable[[Sequence[Batch]], list[str]]
     """Names the images of batches, for the message when a loss is not finite."""
     learning_rate: float
@@ -55,8 +75,11 @@ class Loop:
     pace: Pace | None = None
     """Watches the time where the length was given as a time."""
     early_stopping: int | None = None
-    _num_refused: int = field(default=0, init=False)
-    """Steps in a row, up to now, whose loss or gradient was not finite."""
+    position: Position = field(default_factory=Position)
+    """Where to start; moves on."""
+    best: Validation | None = None
+    """Of the best epoch before the start, if there is one."""
+    _saved: float = field(default_factory=time.monotonic, init=False)
 
     def run(self, length: Length, schedule: Schedule) -> Outcome:
         """Train for a length.
@@ -64,64 +87,69 @@ class Loop:
         Raises:
             DataError: If the loss stays not finite; names the images of the last batch.
         """
-        best: Validation | None = None
-        best_epoch = epoch = step = 0
+        at = self.position
+        best = self.best
         reason = "all steps were made"
         with self.display.bar("training", total=length.num_steps) as bar:
-            while step < length.num_steps:
-                dice = best.dice if best else None
-                losses, step, length = self._train_epoch(epoch, step, length, schedule, bar, dice)
-                epoch += 1
-                if self.interruption.is_requested and best is not None:
-                    break
+            if at.step:
+                bar.advance(at.step)
+            while at.step < length.num_steps or at.steps_in_epoch:
+                length = self._train_epoch(length, schedule, bar, best.dice if best else None)
+                is_cut = self.interruption.is_requested
+                if is_cut:
+                    self.save_checkpoint(at, length, schedule)
+                    if best is not None:
+                        break
+                losses = at.losses
                 before = time.monotonic()
                 validation = self.validate()
+                at.epoch += 1
+                at.losses, at.steps_in_epoch = [], 0
                 record = EpochRecord(
-                    epoch=epoch,
+                    epoch=at.epoch,
                     seconds=time.monotonic() - self.started,
                     train_loss=sum(losses) / len(losses) if losses else math.nan,
                     val_loss=validation.loss,
                     dice=validation.dice,
                     miou=validation.miou,
-                    learning_rate=self.learning_rate * schedule.factor(step - 1),
+                    learning_rate=self.learning_rate * schedule.factor(at.step - 1),
                 )
                 is_best = best is None or _rank(validation) > _rank(best)
                 if is_best:
-                    best, best_epoch = validation, epoch
+                    best, at.best_epoch = validation, at.epoch
                 self.save_epoch(record, validation, is_best)
                 if self.pace is not None:
                     self.pace.validation_seconds = time.monotonic() - before
                 self.display.print(_describe_epoch(record, length, is_best))
                 if self.interruption.is_requested:
+                    if not is_cut:  # a cut epoch was saved before its validation
+                        self.save_checkpoint(at, length, schedule)
                     break
-                if self.early_stopping and epoch - best_epoch >= self.early_stopping:
+                if self.early_stopping and at.epoch - at.best_epoch >= self.early_stopping:
                     reason = f"the score has not risen for {self.early_stopping} epochs"
                     break
         if self.interruption.is_requested:
             reason = "training was interrupted"
         assert best is not None  # every way out of the loop has validated at least once
-        return Outcome(step, length, best_epoch, best, reason)
+        return Outcome(at.step, length, at.best_epoch, best, reason)
 
     def _train_epoch(
-        self,
-        epoch: int,
-        step: int,
-        length: Length,
-        schedule: Schedule,
-        bar: Bar,
-        dice: float | None,
-    ) -> tuple[list[float], int, Length]:
-        """Make the steps of one epoch; return losses, steps made in all, and the length now."""
-        losses: list[float] = []
+        self, length: Length, schedule: Schedule, bar: Bar, dice: float | None
+    ) -> Length:
+        """Make the steps that are left of one epoch; return the length as it is now."""
+        at = self.position
+        if at.steps_in_epoch >= length.steps_per_epoch or at.step >= length.num_steps:
+            return length  # was interrupted between the last step and the validation
         before = time.monotonic()
-        for batches in self.load_epoch(epoch):
-            loss = self.stepper.step(batches, self.learning_rate * schedule.factor(step))
-            step += 1
+        for batches in self.load_epoch(at.epoch, at.steps_in_epoch):
+            loss = self.stepper.step(batches, self.learning_rate * schedule.factor(at.step))
+            at.step += 1
+            at.steps_in_epoch += 1
             if loss is None:
                 self._count_refused(batches)
             else:
-                self._num_refused = 0
-                losses.append(loss)
+                at.num_refused = 0
+                at.losses.append(loss)
                 if self.average is not None:
                     self.average.update()
             now = time.monotonic()
@@ -131,13 +159,16 @@ class Loop:
                 shown["Dice"] = dice
             bar.advance(1, **shown, speed=f"{self.patches_per_step / seconds:.1f} patches/s")
             if self.pace is not None:
-                fitting = self.pace.fitting_steps(seconds, step=step, length=length)
+                fitting = self.pace.fitting_steps(seconds, step=at.step, length=length)
                 if fitting is not None:
-                    length = self._shorten(length, schedule, step, fitting)
+                    length = self._shorten(length, schedule, at.step, fitting)
                     bar.resize(length.num_steps)
-            if self.interruption.is_requested or step >= length.num_steps:
+            if self.interruption.is_requested or at.step >= length.num_steps:
                 break
-        return losses, step, length
+            if now - self._saved >= self.checkpoint_every:
+                self.save_checkpoint(at, length, schedule)
+                self._saved = before = time.monotonic()
+        return length
 
     def _shorten(self, length: Length, schedule: Schedule, step: int, num_steps: int) -> Length:
         if num_steps > step:
@@ -149,12 +180,12 @@ class Loop:
         return replace(length, num_steps=num_steps, reason=reason)
 
     def _count_refused(self, batches: Sequence[Batch]) -> None:
-        self._num_refused += 1
-        if self._num_refused < MAX_REFUSED_STEPS:
+        self.position.num_refused += 1
+        if self.position.num_refused < MAX_REFUSED_STEPS:
             return
         names = ", ".join(self.name_files(batches))
         raise DataError(
-            f"the loss or its gradient was not finite in {self._num_refused} steps in a row, the "
+            f"the loss or its gradient was not finite in {MAX_REFUSED_STEPS} steps in a row, the "
             f"last with patches of {names}; look for damaged values in these images, or lower "
             f"training.learning_rate (it is {self.learning_rate:g})"
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,13 +49,15 @@ class Schedule:
 
     num_steps: int
     warmup_fraction: float
-    _anchor_step: int = 0
-    _anchor_progress: float = 0.0
+    anchor_step: int = 0
+    """The step from which the rest of the course was laid anew."""
+    anchor_progress: float = 0.0
+    """The share of the course that was done there."""
 
     def progress(self, step: int) -> float:
         """Return the share of training that is done in the middle of a step, counted from 0."""
-        share = (step + 0.5 - self._anchor_step) / (self.num_steps - self._anchor_step)
-        return self._anchor_progress + (1 - self._anchor_progress) * min(share, 1.0)
+        share = (step + 0.5 - self.anchor_step) / (self.num_steps - self.anchor_step)
+        return self.anchor_progress + (1 - self.anchor_progress) * min(share, 1.0)
 
     def factor(self, step: int) -> float:
         """Return the learning rate of a step as a share of the peak, always above 0."""
@@ -61,9 +65,9 @@ class Schedule:
 
     def shorten(self, step: int, num_steps: int) -> None:
         """Lay what is left of the course over the steps from `step` to `num_steps`."""
-        done = (step - self._anchor_step) / (self.num_steps - self._anchor_step)
-        self._anchor_progress += (1 - self._anchor_progress) * done
-        self._anchor_step, self.num_steps = step, num_steps
+        done = (step - self.anchor_step) / (self.num_steps - self.anchor_step)
+        self.anchor_progress += (1 - self.anchor_progress) * done
+        self.anchor_step, self.num_steps = step, num_steps
 
 
 class WeightAverage:
@@ -91,6 +95,15 @@ class WeightAverage:
         torch._foreach_lerp_(floating, self._source[0], share)
         for average, value in zip(others, self._source[1], strict=True):
             average.copy_(value)
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs to go on exactly."""
+        return {"weights": self.network.state_dict(), "num_updates": self._num_updates}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` returned."""
+        self.network.load_state_dict(state["weights"])
+        self._num_updates = state["num_updates"]
 
 
 def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

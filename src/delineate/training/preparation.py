@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from delineate.config import Settings, dump_settings
+from delineate.data.fingerprint.fingerprint import FILE_NAME as FINGERPRINT
+from delineate.data.fingerprint.fingerprint import load_fingerprint
 from delineate.evaluation.scoring import LabelledImage
 from delineate.prediction.familiarity import (
     Familiarity,
@@ -18,8 +20,8 @@ from delineate.prediction.familiarity import (
     measure_look,
     remembered,
 )
-from delineate.recipes.plan_folder import Notes, write_plan
-from delineate.recipes.planning import Plan, make_plan
+from delineate.recipes.plan_folder import NOTES, Notes, write_plan
+from delineate.recipes.planning import Plan, make_plan, reopen_plan
 from delineate.training.run_folder import choose_run_folder, prepare_run_folder
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ class Preparation:
     """All that is settled before the first step."""
 
     run: Path
+    data: Path
+    """What training was given: a folder, a data.yaml or a CSV of paths."""
     plan: Plan
     notes: Notes
     reference: dict[str, Any]
@@ -48,17 +52,17 @@ class Preparation:
     @property
     def task(self) -> Task:
         """What is to be segmented."""
-        return self.plan.task
+        return self.plan.data.task
 
     @property
     def inventory(self) -> Inventory:
         """All samples."""
-        return self.plan.inventory
+        return self.plan.data.inventory
 
     @property
     def decoder(self) -> MaskDecoder:
         """What reads the masks."""
-        return self.plan.decoder
+        return self.plan.data.decoder
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -68,13 +72,22 @@ class Preparation:
     @property
     def images(self) -> ImageCache:
         """The training split."""
-        return self.plan.images
+        return self.plan.data.images
 
     def validation_samples(self) -> Iterator[LabelledImage]:
         """Yield the validation images, whole."""
-        cache = self.plan.validation_images
+        cache = self.plan.data.validation_images
         for sample, (pixels, target, valid) in zip(cache.samples, cache, strict=True):
             yield LabelledImage(sample.name, pixels, target, valid)
+
+    def contents(self) -> dict[str, str]:
+        """Return a digest of each training and validation image with its target."""
+        caches = (self.plan.data.images, self.plan.data.validation_images)
+        return {
+            sample.name: digest
+            for cache in caches
+            for sample, digest in zip(cache.samples, cache.contents, strict=True)
+        }
 
     def provenance(self) -> dict[str, Any]:
         """Return where a model comes from; without clock or paths, so equal runs give equal."""
@@ -128,14 +141,30 @@ def prepare(
         device=device,
     )
     prepare_run_folder(run)
-    notes = write_plan(plan, run)
+    return _complete(run, data, plan, write_plan(plan, run))
+
+
+def reopen(run: Path, data: Path, settings: Settings) -> Preparation:
+    """Read the data of a run that was interrupted; its plan stands.
+
+    Raises:
+        DataError: If images or masks are not usable, or the run's fingerprint is damaged.
+        UsageError: If there are no data.
+    """
+    plan = reopen_plan(data, settings, load_fingerprint(run / FINGERPRINT))
+    return _complete(run, data, plan, Notes.reopen(run / NOTES))
+
+
+def _complete(run: Path, data: Path, plan: Plan, notes: Notes) -> Preparation:
+    images = plan.data.images
     return Preparation(
         run=run,
+        data=data,
         plan=plan,
         notes=notes,
         reference={
-            "images": sorted({digest for digest in plan.images.digests if digest is not None}),
-            "familiarity": _remember(plan.images, plan.preprocessing).as_dict(),
+            "images": sorted({digest for digest in images.digests if digest is not None}),
+            "familiarity": _remember(images, plan.preprocessing).as_dict(),
         },
     )
 

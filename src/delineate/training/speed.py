@@ -61,22 +61,42 @@ def fix_length(prep: Preparation, parts: Parts, started: float) -> tuple[Length,
     budget = max(MEASURING_SHARE * settings.time, min(MEASURING_SECONDS, settings.time / 10))
     step_seconds = _measure_step(prep, parts, budget)
     validation_seconds = parts.validator.estimate_seconds(MEASURING_SHARE / 4 * settings.time)
-    end = tuning_deadline(settings.time, started) - min(
-        TUNING_SHARE * settings.time, TUNING_SECONDS
-    )
     length = length_of_time(
-        end - time.monotonic(),
+        _training_deadline(settings.time, started) - time.monotonic(),
         step_seconds=step_seconds,
         validation_seconds=validation_seconds,
         steps_per_epoch=settings.steps_per_epoch,
     )
-    pace = Pace(
-        end=end,
-        total_seconds=settings.time,
+    return length, _watch(settings.time, started, length, validation_seconds)
+
+
+def resume_pace(prep: Preparation, parts: Parts, started: float, length: Length) -> Pace | None:
+    """Return what watches over the time of a training that goes on; None without a time.
+
+    Args:
+        prep: Data and settings.
+        parts: Network, loss and validation.
+        started: Now, less the time that training has taken before.
+        length: As it was fixed at the start.
+    """
+    seconds = prep.settings.training.time
+    if seconds is None:
+        return None
+    validation_seconds = parts.validator.estimate_seconds(MEASURING_SHARE / 4 * seconds)
+    return _watch(seconds, started, length, validation_seconds)
+
+
+def _watch(seconds: float, started: float, length: Length, validation_seconds: float) -> Pace:
+    return Pace(
+        end=_training_deadline(seconds, started),
+        total_seconds=seconds,
         validation_seconds=validation_seconds,
         num_steps=length.num_steps,
     )
-    return length, pace
+
+
+def _training_deadline(seconds: float, started: float) -> float:
+    return tuning_deadline(seconds, started) - min(TUNING_SHARE * seconds, TUNING_SECONDS)
 
 
 def tuning_deadline(seconds: float, started: float) -> float:

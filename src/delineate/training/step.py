@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,22 @@ class Stepper:
         if self._buffers:
             torch._foreach_copy_(self._kept_buffers, self._buffers)
         return total
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs to go on exactly: network, optimizer and scaler."""
+        return {
+            "network": self._network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` returned."""
+        self._network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        if self._buffers:
+            torch._foreach_copy_(self._kept_buffers, self._buffers)
 
     def _forward(self, batch: Batch) -> Tensor:
         images = batch["image"].to(

@@ -10,22 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 from delineate.data.dataset import explain_worker_errors
 from delineate.distributed import choose_device
+from delineate.errors import UsageError
 from delineate.model_file import FILE_NAME
 from delineate.progress import ProgressDisplay
 from delineate.rasters import write_image
 from delineate.recipes.plan_folder import collect_wishes
 from delineate.training.assembly import Parts, PatchSource, assemble, build_stepper
+from delineate.training.checkpoint import remove_checkpoints, sweep_debris
 from delineate.training.history import EpochRecord, History
 from delineate.training.interruption import Interruption
-from delineate.training.loop import Loop, Outcome
+from delineate.training.length import Length
+from delineate.training.loop import Loop, Outcome, Position
 from delineate.training.memory import keep_freed_memory
 from delineate.training.optimization import Schedule
-from delineate.training.preparation import Preparation, prepare
+from delineate.training.preparation import Preparation, prepare, reopen
 from delineate.training.results import draw_gallery, save_run_model, write_results
-from delineate.training.speed import describe_length, fix_length, tuning_deadline
+from delineate.training.resuming import (
+    Unfinished,
+    check_contents,
+    find_unfinished,
+    restore_training,
+    save_training,
+)
+from delineate.training.speed import describe_length, fix_length, resume_pace, tuning_deadline
 from delineate.training.tuning import tune_run
 
 if TYPE_CHECKING:
+    import torch
+
     from delineate.training.step import Batch
     from delineate.training.validation import Validation
 
@@ -50,7 +62,7 @@ class TrainingResult:
 
 
 def train(
-    data: Path | str,
+    data: Path | str | None = None,
     *,
     run: Path | str | None = None,
     config: Path | str | None = None,
@@ -60,16 +72,18 @@ def train(
     device: str = "auto",
     recipe: str = "generic",
     misses_cost_more: bool = False,
+    resume: bool = False,
     exist_ok: bool = False,
     overrides: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
     """Train a model on images and masks; the test split is not touched.
 
-    On the CPU the same data, seed, settings, number of steps and threads give the same model.
-    Ctrl-C (or SIGTERM) ends training after the current step and keeps the best model.
+    On the CPU the same data, seed, settings, number of steps and threads give the same model,
+    whether training was interrupted and resumed or not. Ctrl-C (or SIGTERM) ends training after
+    the current step and keeps the best model.
 
     Args:
-        data: A folder, a data.yaml or a CSV of paths.
+        data: A folder, a data.yaml or a CSV of paths; may be left out with `resume`.
         run: The run folder; None takes the first free runs/<data name>-<n>.
         config: A YAML file of settings.
         time: Length in seconds, or as a text such as 10m; reading the data, validation and the
@@ -79,6 +93,7 @@ def train(
         device: auto, cpu, cuda, cuda:1, mps.
         recipe: generic, medical, aerial, thin, defect, or a YAML file of settings.
         misses_cost_more: Whether a missed pixel is worse than a false alarm.
+        resume: Whether to go on with the training in `run` that was interrupted or killed.
         exist_ok: Whether to write over an earlier run in the same folder.
         overrides: Settings by section, as in the configuration file; they go over it.
 
@@ -89,25 +104,37 @@ def train(
         KeyboardInterrupt: After Ctrl-C, once the model and the results are saved.
     """
     started = clock.monotonic()
-    where = choose_device(device)
-    prep = prepare(
-        Path(data),
-        run=None if run is None else Path(run),
-        config=None if config is None else Path(config),
-        wishes=collect_wishes(overrides, time=time, epochs=epochs, seed=seed),
-        recipe=recipe,
-        misses_cost_more=misses_cost_more,
-        device=where.type,
-        exist_ok=exist_ok,
-    )
+    wishes = collect_wishes(overrides, time=time, epochs=epochs, seed=seed)
+    unfinished: Unfinished | None = None
+    if resume:
+        unfinished, prep, where = _reopen(data, run, config, wishes, device)
+        started -= unfinished.elapsed
+    elif data is None:
+        raise UsageError("train needs DATA: a folder, a data.yaml or a CSV of paths")
+    else:
+        where = choose_device(device)
+        prep = prepare(
+            Path(data),
+            run=None if run is None else Path(run),
+            config=None if config is None else Path(config),
+            wishes=wishes,
+            recipe=recipe,
+            misses_cost_more=misses_cost_more,
+            device=where.type,
+            exist_ok=exist_ok,
+        )
     with Interruption() as interruption, ProgressDisplay() as display, keep_freed_memory():
-        display.print(f"run folder {prep.run}; its plan.md says why each choice was made")
+        if unfinished is None:
+            display.print(f"run folder {prep.run}; its plan.md says why each choice was made")
+        else:
+            _announce(unfinished, prep, display)
         parts = assemble(prep, where)
-        outcome = _fit(prep, parts, interruption, display, started)
+        outcome = _fit(prep, parts, interruption, display, started, unfinished)
         write_results(
             prep, outcome.best, num_steps=outcome.num_steps, best_epoch=outcome.best_epoch
         )
     interruption.raise_if_requested()
+    remove_checkpoints(prep.run)
     return TrainingResult(
         run=prep.run,
         model=prep.run / FILE_NAME,
@@ -120,34 +147,90 @@ def train(
     )
 
 
+def _reopen(
+    data: Path | str | None,
+    run: Path | str | None,
+    config: Path | str | None,
+    wishes: Mapping[str, Any],
+    device: str,
+) -> tuple[Unfinished, Preparation, torch.device]:
+    """Return what a run folder holds unfinished, with its data read again."""
+    if run is None:
+        raise UsageError("--resume needs the folder of the training to go on with: --run DIR")
+    if config is not None:
+        raise UsageError("--resume goes on with the settings of the run; leave --config out")
+    run = Path(run)
+    if not run.is_dir():
+        raise UsageError(f"run folder {run} is not there; name the folder of a training")
+    sweep_debris(run)
+    unfinished = find_unfinished(run, wishes)
+    where = choose_device(unfinished.device if device == "auto" else device)
+    prep = reopen(run, unfinished.data if data is None else Path(data), unfinished.settings)
+    check_contents(unfinished, prep)
+    return unfinished, prep, where
+
+
+def _announce(unfinished: Unfinished, prep: Preparation, display: ProgressDisplay) -> None:
+    step = unfinished.position.step
+    for fault in unfinished.checkpoint.damaged:
+        display.print(f"passed over a checkpoint: {fault}")
+    total = unfinished.length.num_steps
+    display.print(f"run folder {prep.run}: going on after step {step} of {total}")
+    prep.notes.add("Resumed", [f"After step {step}."])
+
+
 def _fit(
     prep: Preparation,
     parts: Parts,
     interruption: Interruption,
     display: ProgressDisplay,
     started: float,
+    unfinished: Unfinished | None,
 ) -> Outcome:
     """Fix the length, train, and write down each epoch and what came of it."""
     settings = prep.settings.training
-    length, pace = fix_length(prep, parts, started)
-    prep.notes.add("Length", describe_length(prep, length))
-    history = History(prep.run)
+    stepper = build_stepper(prep, parts, parts.network)
+    best: Validation | None = None
+    if unfinished is None:
+        length, pace = fix_length(prep, parts, started)
+        prep.notes.add("Length", describe_length(prep, length))
+        schedule = Schedule(length.num_steps, settings.warmup_fraction)
+        position, history = Position(), History(prep.run)
+    else:
+        best = restore_training(unfinished, prep, parts, stepper)
+        length, schedule, position = unfinished.length, unfinished.schedule, unfinished.position
+        pace = resume_pace(prep, parts, started, length)
+        history = History(prep.run, unfinished.records)
 
     def save_epoch(record: EpochRecord, validation: Validation, is_best: bool) -> None:
         if is_best:
             save_run_model(prep, parts, validation)
         history.add(record)
 
+    def save_checkpoint(position: Position, length: Length, schedule: Schedule) -> None:
+        save_training(
+            prep,
+            parts,
+            stepper,
+            position=position,
+            length=length,
+            schedule=schedule,
+            records=history.records,
+            elapsed=clock.monotonic() - started,
+        )
+
     def name_files(batches: Sequence[Batch]) -> list[str]:
         indices = {int(index) for batch in batches for index in batch["source"]}
         return sorted(prep.images.samples[index].name for index in indices)
 
     loop = Loop(
-        stepper=build_stepper(prep, parts, parts.network),
+        stepper=stepper,
         average=parts.average,
         load_epoch=PatchSource(prep, parts.device, length.steps_per_epoch).load_epoch,
         validate=parts.validator.run,
         save_epoch=save_epoch,
+        save_checkpoint=save_checkpoint,
+        checkpoint_every=settings.checkpoint_every,
         name_files=name_files,
         learning_rate=settings.learning_rate,
         patches_per_step=settings.batch_size * settings.accumulation,
@@ -156,10 +239,12 @@ def _fit(
         started=started,
         pace=pace,
         early_stopping=settings.early_stopping,
+        position=position,
+        best=best,
     )
     try:
         with explain_worker_errors():
-            outcome = loop.run(length, Schedule(length.num_steps, settings.warmup_fraction))
+            outcome = loop.run(length, schedule)
         deadline = None if settings.time is None else tuning_deadline(settings.time, started)
         if interruption.is_requested:  # somebody waits for the end
             deadline = clock.monotonic()

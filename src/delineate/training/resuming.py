@@ -1,0 +1,215 @@
+"""What a checkpoint holds of a training, and how a training goes on from it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from delineate.config import Settings, build_settings, dump_settings, merge_settings, read_settings
+from delineate.errors import ConfigError, DataError
+from delineate.files import write_atomically
+from delineate.model_file import FILE_NAME, load_model
+from delineate.randomness import restore_rng_state, rng_state
+from delineate.recipes.plan_folder import CONFIG
+from delineate.training.checkpoint import Checkpoint, find_checkpoint, save_checkpoint
+from delineate.training.history import EpochRecord
+from delineate.training.length import Length
+from delineate.training.loop import Position
+from delineate.training.optimization import Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from delineate.training.assembly import Parts
+    from delineate.training.preparation import Preparation
+    from delineate.training.step import Stepper
+    from delineate.training.validation import Validation
+
+BEST = "best.safetensors"
+"""The model file of the best epoch, in a checkpoint."""
+
+FREE_SETTINGS = frozenset(
+    {
+        "data.cache_gib",
+        "data.num_workers",
+        "prediction.batch_size",
+        "training.checkpoint_every",
+    }
+)
+"""Settings that change how fast a training goes on, not what comes of it."""
+
+_NUM_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A training that was interrupted, as its newest whole checkpoint tells of it."""
+
+    checkpoint: Checkpoint
+    settings: Settings
+    data: Path
+    device: str
+    elapsed: float
+    """Seconds of training before the checkpoint."""
+    length: Length
+    schedule: Schedule
+    position: Position
+    records: tuple[EpochRecord, ...]
+    contents: dict[str, str]
+    """Digest of each training and validation image with its target."""
+
+    @property
+    def has_best(self) -> bool:
+        """Whether an epoch was over before the checkpoint."""
+        return self.checkpoint.path_of(BEST).exists()
+
+
+def save_training(
+    prep: Preparation,
+    parts: Parts,
+    stepper: Stepper,
+    *,
+    position: Position,
+    length: Length,
+    schedule: Schedule,
+    records: Sequence[EpochRecord],
+    elapsed: float,
+) -> None:
+    """Write a checkpoint of a training between two of its steps.
+
+    Raises:
+        ResourceError: If the disk is full.
+        UsageError: If the run folder cannot be written to.
+    """
+    state = {
+        "stepper": stepper.state(),
+        "average": None if parts.average is None else parts.average.state(),
+        "generators": rng_state(),
+    }
+    facts = {
+        "data": str(prep.data.resolve()),
+        "device": parts.device.type,
+        "settings": dump_settings(prep.settings),
+        "contents": prep.contents(),
+        "elapsed": elapsed,
+        "length": asdict(length),
+        "schedule": asdict(schedule),
+        "position": asdict(position),
+        "records": [asdict(record) for record in records],
+    }
+    model = prep.run / FILE_NAME
+    files = {BEST: model} if position.best_epoch else {}
+    save_checkpoint(prep.run, position.step, state, facts, files)
+
+
+def find_unfinished(run: Path, wishes: Mapping[str, Any]) -> Unfinished:
+    """Return the training that a run folder holds unfinished.
+
+    Args:
+        run: The run folder.
+        wishes: Settings given again; only `FREE_SETTINGS` may differ from the run's.
+
+    Raises:
+        ConfigError: If settings differ, in the wishes or in the run's config.yaml; shows how.
+        DataError: If there is no whole checkpoint.
+    """
+    checkpoint = find_checkpoint(run)
+    facts = checkpoint.facts
+    settings = build_settings(facts["settings"], str(checkpoint.folder))
+    path = run / CONFIG
+    wanted = build_settings(
+        merge_settings(read_settings(path) if path.exists() else facts["settings"], wishes),
+        f"{path} and the options",
+    )
+    _refuse_changes(settings, wanted, path)
+    return Unfinished(
+        checkpoint=checkpoint,
+        settings=wanted,
+        data=Path(facts["data"]),
+        device=facts["device"],
+        elapsed=facts["elapsed"],
+        length=Length(**facts["length"]),
+        schedule=Schedule(**facts["schedule"]),
+        position=Position(**facts["position"]),
+        records=tuple(EpochRecord(**record) for record in facts["records"]),
+        contents=facts["contents"],
+    )
+
+
+def check_contents(unfinished: Unfinished, prep: Preparation) -> None:
+    """Refuse to go on with other data than the training began with.
+
+    Raises:
+        DataError: If images or masks were added, removed or changed; names them.
+    """
+    before, now = unfinished.contents, prep.contents()
+    changes = [
+        (word, sorted(names))
+        for word, names in (
+            ("removed", before.keys() - now.keys()),
+            ("added", now.keys() - before.keys()),
+            ("changed", {name for name in before.keys() & now.keys() if before[name] != now[name]}),
+        )
+        if names
+    ]
+    if changes:
+        listed = "; ".join(
+            f"{len(names)} {word}: {', '.join(names[:_NUM_SHOWN])}"
+            f"{', ...' if len(names) > _NUM_SHOWN else ''}"
+            for word, names in changes
+        )
+        raise DataError(
+            f"{prep.data} is not what the run {prep.run} began with ({listed}); put the files "
+            "back, or start a new run"
+        )
+
+
+def restore_training(
+    unfinished: Unfinished, prep: Preparation, parts: Parts, stepper: Stepper
+) -> Validation | None:
+    """Put everything back to where it was; return the validation of the best epoch until then.
+
+    The best epoch is validated again from its weights, with the same result.
+    """
+    best: Validation | None = None
+    model = prep.run / FILE_NAME
+    if unfinished.has_best:
+        with write_atomically(model) as temporary:
+            shutil.copyfile(unfinished.checkpoint.path_of(BEST), temporary)
+        parts.final_network.load_state_dict(load_model(model).network.state_dict())
+        best = parts.validator.run()
+    else:
+        model.unlink(missing_ok=True)
+    state = unfinished.checkpoint.load_state()
+    stepper.restore(state["stepper"])
+    if parts.average is not None:
+        parts.average.restore(state["average"])
+    restore_rng_state(state["generators"])
+    return best
+
+
+def _refuse_changes(settings: Settings, wanted: Settings, path: Path) -> None:
+    before, now = _leaves(dump_settings(settings)), _leaves(dump_settings(wanted))
+    changes = [
+        f"{name}: {before.get(name, 'not set')} -> {now.get(name, 'not set')}"
+        for name in sorted(before.keys() | now.keys())
+        if name not in FREE_SETTINGS and before.get(name) != now.get(name)
+    ]
+    if changes:
+        raise ConfigError(
+            f"{path} or the options differ from what the run began with ({'; '.join(changes)}); "
+            f"put them back, or start a new run; only {', '.join(sorted(FREE_SETTINGS))} may change"
+        )
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            leaves |= _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
