@@ -93,9 +93,8 @@ def _linear_models(
     covariances = _box_means(crossed.reshape(*guide.shape[:2], -1), radius)
     covariances = covariances.reshape(*guide.shape[:2], channels, classes)
     covariances -= means[..., :, None] * target_means[..., None, :]
-    slopes: NDArray[np.float64] = np.linalg.solve(
-        variances + epsilon * np.eye(channels), covariances
-    )
+    ridge = epsilon * np.eye(channels)
+    slopes = np.asarray(np.linalg.solve(variances + ridge, covariances), dtype=np.float64)
     offsets = target_means - np.einsum("hwc,hwck->hwk", means, slopes)
     flat = _box_means(slopes.reshape(*guide.shape[:2], -1), radius)
     return flat.reshape(slopes.shape), _box_means(offsets, radius)

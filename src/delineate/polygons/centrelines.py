@@ -14,11 +14,11 @@ import numpy as np
 from delineate.errors import UnknownNameError, UsageError
 from delineate.polygons.borders import Arc, join_chains
 from delineate.polygons.files import Feature, check_vector_path, write_features, write_qgis_style
-from delineate.raster_windows.ground import pixel_sides
 from delineate.progress import track
 from delineate.raster_processing.components import BLOCK_SIDE, grid
 from delineate.raster_processing.thinning import MAX_THICKNESS, thin_blocks
 from delineate.raster_windows import RasterReader, create_raster, open_raster
+from delineate.raster_windows.ground import pixel_sides
 from delineate.tiling import Window
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ run alone, so a raster of any size takes the same memory.
 
 from __future__ import annotations
 
-import itertools
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import cv2
@@ -92,48 +92,64 @@ def simplify(points: NDArray[np.int32], tolerance: float, pins: Pins) -> NDArray
     if tolerance <= 0 or len(points) < 3:
         return points
     is_kept = np.zeros(len(points), bool)
+    places = 2 * points.astype(np.int64)
     # Long arcs are cut into runs of a length counted from their first corner.
     breaks = [*range(0, len(points) - 1, _RUN_LENGTH), len(points) - 1]
     is_kept[breaks] = True
-    places = 2 * points.astype(np.int64)
-    limit = 4 * tolerance**2
-    runs = list(itertools.pairwise(breaks))
-    while runs:
-        start, stop = runs.pop()
-        if stop - start < 2:
-            continue
-        run = places[start : stop + 1]
-        squared = _squared_distances(run)
-        farthest = int(squared.argmax())
-        if squared[farthest] <= limit and is_clear(run, pins):
-            continue
-        # Where the run goes back to its start, or is not clear, any corner splits it.
-        middle = start + farthest if 0 < farthest < stop - start else (start + stop) // 2
-        is_kept[middle] = True
-        runs += [(start, middle), (middle, stop)]
+    for first, last in pairwise(breaks):
+        run = places[first : last + 1]
+        near = pins.within(run.min(axis=0), run.max(axis=0))
+        for middle in _split(run, 4 * tolerance**2, near):
+            is_kept[first + middle] = True
     return points[is_kept]
 
 
-def is_clear(run: NDArray[np.int64], pins: Pins) -> bool:
-    """Tell whether the convex hull of a run holds no pins but the run's own corners."""
-    near = pins.within(run.min(axis=0), run.max(axis=0))
-    if len(near) <= len(run):
-        own = set(map(tuple, run.tolist()))
-        near = np.array([pin for pin in near.tolist() if tuple(pin) not in own], np.int64)
-    else:
-        scale = 1 << 32
-        names = near[:, 0] * scale + near[:, 1]
-        near = near[~np.isin(names, run[:, 0] * scale + run[:, 1])]
-    if len(near) == 0:
-        return True
+def _split(run: NDArray[np.int64], limit: float, near: NDArray[np.int64]) -> Iterator[int]:
+    """Yield the corners of a run at which it must be split, by their numbers."""
+    numbers = _own_numbers(run, near)
+    is_closed = (run[0] == run[-1]).all()
+    pieces = [(0, len(run) - 1, near, numbers)]
+    while pieces:
+        start, stop, near, numbers = pieces.pop()
+        if stop - start < 2:
+            continue
+        piece = run[start : stop + 1]
+        squared = _squared_distances(piece)
+        farthest = int(squared.argmax())
+        is_in_box = (near >= piece.min(axis=0)) & (near <= piece.max(axis=0))
+        is_near = is_in_box[:, 0] & is_in_box[:, 1]
+        near, numbers = near[is_near], numbers[is_near]
+        if squared[farthest] <= limit:
+            is_foreign = (numbers < start) | (numbers > stop)
+            if is_closed and stop == len(run) - 1:
+                is_foreign &= numbers != 0
+            if not _holds_any(piece, near[is_foreign]):
+                continue
+        # Where the piece goes back to its start, any corner splits it.
+        middle = start + farthest if 0 < farthest < stop - start else (start + stop) // 2
+        yield middle
+        pieces += [(start, middle, near, numbers), (middle, stop, near, numbers)]
+
+
+def _own_numbers(run: NDArray[np.int64], pins: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return for each pin which corner of the run it is, -1 for none; of equal ones the first."""
+    scale = 1 << 32
+    names, first = np.unique(run[:, 0] * scale + run[:, 1], return_index=True)
+    wanted = pins[:, 0] * scale + pins[:, 1]
+    place = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
+    return np.where(names[place] == wanted, first[place], -1)
+
+
+def _holds_any(run: NDArray[np.int64], pins: NDArray[np.int64]) -> bool:
+    """Tell whether any pin lies in the convex hull of a run, its border included."""
+    if len(pins) == 0:
+        return False
     corners = cv2.convexHull((run - run[0]).astype(np.int32)).reshape(-1, 2).astype(np.int64)
-    near = near - run[0]
     edges = np.roll(corners, -1, axis=0) - corners
-    offsets = near[:, None] - corners
+    offsets = (pins - run[0])[:, None] - corners
     turns = edges[:, 0] * offsets[..., 1] - edges[:, 1] * offsets[..., 0]
-    # Inside or on the hull: on one and the same side of all its edges, or on them.
-    is_inside = (turns >= 0).all(axis=1) | (turns <= 0).all(axis=1)
-    return not is_inside.any()
+    # On one and the same side of all edges, or on them.
+    return bool(((turns >= 0).all(axis=1) | (turns <= 0).all(axis=1)).any())
 
 
 def _squared_distances(run: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -141,7 +157,7 @@ def _squared_distances(run: NDArray[np.int64]) -> NDArray[np.float64]:
     chord = (run[-1] - run[0]).astype(np.float64)
     offsets = (run - run[0]).astype(np.float64)
     length = float(chord @ chord)
-    if length == 0:
-        return np.asarray((offsets**2).sum(axis=1))
-    share = np.clip(offsets @ chord / length, 0, 1)
-    return np.asarray(((offsets - share[:, None] * chord) ** 2).sum(axis=1))
+    if length > 0:
+        share = np.minimum(np.maximum(offsets @ chord / length, 0), 1)
+        offsets -= share[:, None] * chord
+    return np.asarray(np.einsum("ij,ij->i", offsets, offsets))

@@ -15,12 +15,12 @@ import numpy as np
 from delineate.errors import DataError, UsageError
 from delineate.polygons.borders import Traced, join_pieces, trace_blocks
 from delineate.polygons.files import Feature, check_vector_path, write_features, write_qgis_style
-from delineate.raster_windows.ground import pixel_areas
 from delineate.polygons.rings import build_rings
 from delineate.polygons.simplification import SEED, VERTEX, Pins, simplify
 from delineate.progress import progress_bar
 from delineate.raster_processing.components import BLOCK_SIDE, Components, grid
 from delineate.raster_windows import RasterReader, create_raster, open_raster
+from delineate.raster_windows.ground import pixel_areas
 from delineate.tiling import Window
 
 if TYPE_CHECKING:
