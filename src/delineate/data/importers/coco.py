@@ -1,11 +1,12 @@
 """Read COCO: one JSON of images, categories and annotations with polygons or run lengths.
 
-https://cocodataset.org/#format-data. Polygons and run lengths are drawn by pycocotools, the
-format's own reference, after their numbers were found sane: it fails hard on absurd ones.
+https://cocodataset.org/#format-data. Polygons are drawn by pycocotools, the format's own reference,
+after their numbers were found sane: it fails hard on absurd ones.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -35,6 +36,9 @@ from delineate.errors import DataError, UnreadableFileError
 
 _MAX_STEPS = 10_000_000
 """Longest outline, in pixels, that pycocotools draws: it takes memory for each step."""
+
+_MAX_SHIFT = 40
+"""Most bits of a packed run length; images have fewer pixels."""
 
 _SECTIONS = ("images", "annotations", "categories")
 
@@ -225,35 +229,55 @@ def _fill_outlines(outlines: Sequence[NDArray[np.float64]], size: tuple[int, int
         return Patch(0, 0, np.zeros((0, 0), bool))
     shifted = [(points - (left, top)).ravel().tolist() for points in outlines]
     runs = reference.frPyObjects(shifted, bottom - top, right - left)
-    return Patch(top, left, reference.decode(reference.merge(runs)).astype(bool))
+    with warnings.catch_warnings():
+        # Its arrays are of before NumPy 2, which converts them with a warning.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pixels = reference.decode(reference.merge(runs))
+    return Patch(top, left, pixels.astype(bool))
 
 
 def _decode_runs(segmentation: dict[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
     """Decode run lengths down the columns, plain or packed, of an image of `size`."""
-    from pycocotools import mask as reference
-
     counts, said = segmentation.get("counts"), segmentation.get("size")
     if not isinstance(said, list) or [*size] != said:
         raise DataError(f"its run lengths are of an image of {said}, the image is {[*size]}")
     height, width = size
-    if isinstance(counts, list):
-        runs = np.asarray(read_counts(counts))
-        if runs.sum() != height * width:
-            raise DataError(
-                f"its run lengths make {runs.sum()} pixels and the image has {height * width}"
-            )
-        values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-        return values.reshape(width, height).T
-    if not isinstance(counts, str) or not counts.isascii():
-        raise DataError(f"its run lengths are a {type(counts).__name__}")
-    try:
-        decoded = reference.decode({"size": [height, width], "counts": counts.encode()})
-    except ValueError as error:
-        raise DataError(f"its run lengths do not make an image of {[*size]}: {error}") from error
-    return np.asarray(decoded, bool)
+    runs = read_counts(_unpack_counts(counts) if isinstance(counts, str) else counts)
+    if runs.sum() != height * width:
+        raise DataError(
+            f"its run lengths make {runs.sum()} pixels and the image has {height * width}"
+        )
+    values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return values.reshape(width, height).T
 
 
-def read_counts(counts: Sequence[Any]) -> NDArray[np.int64]:
+def _unpack_counts(text: str) -> list[int]:
+    """Return the run lengths that a packed string holds.
+
+    Each number is written in groups of five bits, the lowest first, in characters from "0" on; the
+    sixth bit says that more follow, and the highest of the last group is the sign. From the third
+    on, a number is the difference to the one before the last.
+
+    pycocotools decodes them, too, but leaves pixels undefined where they are too short.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > _MAX_SHIFT:
+            raise DataError("its packed run lengths hold what no packing makes")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return counts
+
+
+def read_counts(counts: Any) -> NDArray[np.int64]:
     """Return run lengths as whole numbers.
 
     Raises:
