@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,3 +140,12 @@ def test_the_table_of_names_is_complete() -> None:
     for name, metric in METRICS.items():
         assert metric.meaning.endswith("."), name
         assert (metric.better == "lower") >= name.endswith(("_error", "_distance")), name
+
+
+def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    for example in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(example, "docs/metrics.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("0.931")
+    assert "'num_matched': 1, 'num_missed': 1" in lines[3]

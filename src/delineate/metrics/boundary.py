@@ -38,7 +38,8 @@ BOUNDARY_SCORES = (*BOUNDARY_DISTANCES, "surface_dice", "boundary_iou")
 BAND_FRACTION = 0.02
 """Width of the band of boundary IoU as a part of the image's diagonal, as in its paper."""
 
-_LOOKUPS_PER_PIXEL = 4  # of the rectangle; past that a map of all distances is the faster way
+_LOOKUPS_PER_PIXEL = 1  # of the rectangle; past that a tree of the goal finds the rest sooner
+_FREE_LOOKUPS = 2**16  # never worth a tree
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,7 @@ def _distances_between(
     The nearest goal pixel of each column is known from `_column_distances`; from a start pixel,
     columns are looked at from near to far until they alone are farther than the best so far. That
     is a few look-ups per pixel where the surfaces are near each other, as they mostly are. Where
-    they are not, a map of all distances answers the rest.
+    they are not, a k-d tree finds the rest.
     """
     heights = _column_distances(goal).ravel()
     at_row, at_col = np.divmod(np.flatnonzero(start), start.shape[1])
@@ -252,7 +253,7 @@ def _distances_between(
     pixels = np.arange(at_row.size)
     squares = below[heights[at_row + at_col]]
     best = squares.copy()
-    num_lookups = step = 0
+    step, lookups_left = 0, max(_LOOKUPS_PER_PIXEL * start.size, _FREE_LOOKUPS)
     while True:
         step += 1
         aside = (step * sides[1]) ** 2
@@ -262,18 +263,20 @@ def _distances_between(
             pixels, at_row, at_col, best = (a[is_open] for a in (pixels, at_row, at_col, best))
         if not pixels.size:
             return np.asarray(np.sqrt(squares))
-        num_lookups += 2 * pixels.size
-        if num_lookups > _LOOKUPS_PER_PIXEL * start.size:
+        lookups_left -= 2 * pixels.size
+        if lookups_left < 0:
             break
         for beside in (np.maximum(at_col - step, 0), np.minimum(at_col + step, start.shape[1] - 1)):
             # Beyond the rectangle its last column is meant, which is nearer than `aside` says.
             np.minimum(best, aside + below[heights[at_row + beside]], out=best)
 
-    from scipy.ndimage import distance_transform_edt  # rarely needed
+    from scipy.spatial import KDTree  # rarely needed
 
-    distances: FloatArray = np.sqrt(squares)
-    distances[pixels] = distance_transform_edt(~goal, sampling=sides).ravel()[at_row + at_col]
-    return distances
+    points, goals = np.stack([at_row // start.shape[1], at_col], axis=1), np.argwhere(goal)
+    nearest = KDTree(goals * sides, leafsize=32).query(points * sides)[1]
+    # from whole pixels again, as the tree's coordinates are rounded
+    squares[pixels] = np.square((points - goals[nearest]) * sides).sum(axis=1)
+    return np.asarray(np.sqrt(squares))
 
 
 def _column_distances(goal: NDArray[np.bool_]) -> NDArray[np.integer[Any]]:
