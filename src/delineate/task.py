@@ -98,6 +98,26 @@ class Task:
         labels = (probs >= levels[:, None, None]).astype(np.uint8)
         return labels[0] if self.kind == "binary" else labels
 
+    def calibrate(self, probs: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+        """Return the probabilities of logits divided by a temperature.
+
+        The order of pixels and of classes stays. Thresholds are on probabilities as they come, so
+        masks are made before this.
+
+        Args:
+            probs: Probabilities, (C, H, W).
+            temperature: Above 1 makes them less sure, below 1 surer.
+        """
+        if temperature == 1:
+            return probs
+        power = np.float32(1 / temperature)
+        if self.kind == "multiclass":
+            # Relative to the largest, no power of a probability vanishes for all classes.
+            powers = (probs / probs.max(axis=0)) ** power
+            return np.asarray(powers / powers.sum(axis=0), dtype=np.float32)
+        ours, rest = probs**power, (1 - probs) ** power
+        return np.asarray(ours / (ours + rest), dtype=np.float32)
+
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description; `Task.from_dict` is its inverse."""
         return {
