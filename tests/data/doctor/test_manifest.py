@@ -57,6 +57,20 @@ def test_what_changed_since_the_last_look_is_told(
     }
 
 
+def test_files_that_were_left_out_are_neither_gone_nor_forgotten(
+    cells: Path, tmp_path: Path, diagnose_with: Diagnose
+) -> None:
+    manifest = tmp_path / "manifest.json"
+    write_manifest(manifest, diagnose_with(cells).examination)
+    part = diagnose_with(cells, manifest=manifest, exclude=("*cells_00*",))
+    assert not codes(part)
+    write_manifest(manifest, part.examination)
+    flip_a_bit(cells / "images" / "cells_001.png", is_silent=True)
+    assert codes(diagnose_with(cells, manifest=manifest)) == {
+        "damaged-file": ("images/cells_001.png",)
+    }
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"files": {"a": 1}, "format_version": 1}', "{}"])
 def test_a_manifest_that_is_none_is_refused(
     cells: Path, tmp_path: Path, diagnose_with: Diagnose, text: str

@@ -26,8 +26,11 @@ def write_manifest(path: Path, examination: Examination) -> None:
     A file that was damaged since the last look keeps its old digest, so that the error stands until
     the file is restored or the manifest is deleted.
     """
+    root = examination.listing.root
     known = _read(path) if path.exists() else {}
-    files = {
+    # What this look left out, by its settings, is remembered for the next that does not.
+    files = {file: entry for file, entry in known.items() if (root / file).exists()}
+    files |= {
         record.path: known[record.path] if _is_damaged(record, known) else _entry(record)
         for record in _records(examination)
         if record.digest
@@ -52,7 +55,9 @@ def compare_manifest(path: Path, examination: Examination) -> Iterator[Finding]:
         and record.digest not in ("", known[record.path]["sha256"])
         and record.path not in damaged
     )
-    gone = sorted(set(known) - {record.path for record in records})
+    seen = {record.path for record in records}
+    root = examination.listing.root
+    gone = sorted(file for file in known if file not in seen and not (root / file).exists())
     if damaged:
         yield Finding(
             "damaged-file",
