@@ -84,6 +84,11 @@ class Facts:
         """How much of the spread of brightness lies between images, in the channel with most."""
         return max((one.between_images for one in self.fingerprint.channels), default=0.0)
 
+    @property
+    def information_lost(self) -> float:
+        """Bits about a pixel's class that normalising each image by itself takes away."""
+        return self.fingerprint.information - self.fingerprint.information_normalised
+
     def values(self) -> Iterator[tuple[str, object]]:
         """Yield the names and values that a reason may show."""
         for name in (
@@ -94,11 +99,13 @@ class Facts:
             "foreground_share",
             "foreground_images",
             "between_images",
+            "information_lost",
         ):
             yield name, getattr(self, name)
         for name in (
             "num_images",
             "empty_share",
+            "information",
             "top_bottom_difference",
             "left_right_difference",
         ):

@@ -226,12 +226,15 @@ def measure_fingerprint(
     """Return the fingerprint of the training images."""
     top, bottom, left, right = (tuple(map(int, side)) for side in images.side_counts)
     measurements = (
-        measure_image(
-            image.pixels,
-            image.target,
-            images.task,
-            in_channels=preprocessing.in_channels,
-            index=index,
+        (
+            measure_image(
+                image.pixels,
+                image.target,
+                images.task,
+                in_channels=preprocessing.in_channels,
+                index=index,
+            ),
+            images.samples[index].group,
         )
         for index, image in enumerate(track(images, "measuring images"))
     )
@@ -241,7 +244,6 @@ def measure_fingerprint(
         len(images),
         digest=digest_inventory(inventory),
         dtype=str(preprocessing.dtype),
-        num_groups=len({sample.group for sample in inventory.of("train")}),
         top_bottom_difference=total_variation(top, bottom),
         left_right_difference=total_variation(left, right),
     )

@@ -23,6 +23,8 @@ OFTEN_EMPTY = 0.25
 UNEVEN = 0.3
 """Share of the spread of brightness that lies between images, from which each image gets its own
 normalisation."""
+TELLING = 0.1
+"""Bits about a pixel's class; where normalising each image loses more, brightness is a feature."""
 SMALL_BATCH = 2
 """Patches at once, up to which statistics of a batch say little."""
 
@@ -58,11 +60,12 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="normalisation of each image",
-        applies=lambda facts: facts.between_images >= UNEVEN,
+        applies=lambda facts: facts.between_images >= UNEVEN and facts.information_lost <= TELLING,
         settings=lambda _: {"data": {"normalisation": "image"}},
         reason=(
-            "the images' own brightness has {between_images:.0%} of the spread of all pixels: "
-            "each image is normalised by its own mean and standard deviation"
+            "the images' own brightness has {between_images:.0%} of the spread of all pixels and "
+            "tells little of the classes ({information_lost:.2f} of {information:.2f} bits): each "
+            "image is normalised by its own mean and standard deviation"
         ),
     ),
     Rule(

@@ -21,20 +21,21 @@ TASK = Task("binary", ("cell",))
 def make_fingerprint(targets, pixels=None):
     rng = np.random.default_rng(0)
     measured = [
-        measure_image(
-            rng.integers(0, 256, (*target.shape, 3)).astype(np.uint8)
-            if pixels is None
-            else pixels[index],
-            target,
-            TASK,
-            in_channels=3,
-            index=index,
+        (
+            measure_image(
+                rng.integers(0, 256, (*target.shape, 3)).astype(np.uint8)
+                if pixels is None
+                else pixels[index],
+                target,
+                TASK,
+                in_channels=3,
+                index=index,
+            ),
+            f"group {index}",
         )
         for index, target in enumerate(targets)
     ]
-    return build_fingerprint(
-        measured, TASK, len(measured), digest="0" * 64, dtype="uint8", num_groups=len(measured)
-    )
+    return build_fingerprint(measured, TASK, len(measured), digest="0" * 64, dtype="uint8")
 
 
 def squares(*corners, side=10, size=(64, 96)):

@@ -16,6 +16,7 @@ from delineate.data.fingerprint.fingerprint import (
     Quantiles,
 )
 from delineate.data.fingerprint.image import ImageMeasurement, ObjectShapes
+from delineate.data.fingerprint.information import held_out_information, normalise_images
 from delineate.errors import DataError
 from delineate.randomness import generator_for
 from delineate.task import Task
@@ -42,20 +43,24 @@ class FingerprintBuilder:
         self._num_valid = 0
         self._class_counts: NDArray[np.int64] | None = None
         self._values: list[NDArray[np.float64]] = []
+        self._labels: list[NDArray[np.uint8]] = []
+        self._groups: list[str] = []
         self._foreground_values: list[NDArray[np.float64]] = []
         self._image_means: list[NDArray[np.float64]] = []
         self._textures: list[float] = []
         self._num_empty = 0
         self._objects: dict[int, list[ObjectShapes]] = {index: [] for index in task.foreground}
 
-    def add(self, image: ImageMeasurement) -> None:
-        """Add one image."""
+    def add(self, image: ImageMeasurement, group: str) -> None:
+        """Add one image and the name of its group."""
+        self._groups.append(group)
         self._sizes.append(image.size)
         self._num_valid += image.num_valid_pixels
         counts = image.class_counts
         self._class_counts = counts if self._class_counts is None else self._class_counts + counts
         # Drawn with replacement, so any part of them is drawn evenly too.
         self._values.append(image.values[: self._share])
+        self._labels.append(image.labels[: self._share])
         self._foreground_values.append(image.foreground_values[: self._share])
         if len(image.values):
             self._image_means.append(image.values.mean(axis=0))
@@ -86,7 +91,6 @@ class FingerprintBuilder:
         *,
         digest: str,
         dtype: str,
-        num_groups: int,
         top_bottom_difference: float = 0.0,
         left_right_difference: float = 0.0,
     ) -> Fingerprint:
@@ -108,7 +112,7 @@ class FingerprintBuilder:
             in_channels=self._values[0].shape[1],
             dtype=dtype,
             num_images=len(self._sizes),
-            num_groups=num_groups,
+            num_groups=len(set(self._groups)),
             heights=_quantiles(heights),
             widths=_quantiles(widths),
             num_pixels=int((heights * widths).sum()),
@@ -121,6 +125,7 @@ class FingerprintBuilder:
                 task.class_names[index]: self._describe_class(index) for index in task.foreground
             },
             empty_share=self._num_empty / len(self._sizes),
+            **self._measure_information(),
             texture=float(np.median(self._textures)),
             top_bottom_difference=top_bottom_difference,
             left_right_difference=left_right_difference,
@@ -150,6 +155,22 @@ class FingerprintBuilder:
                 )
             )
         return tuple(described)
+
+    def _measure_information(self) -> dict[str, float]:
+        """Return what pixels tell of their class, as they are and normalised image by image."""
+        values = np.concatenate(self._values)
+        labels = np.concatenate(self._labels).astype(np.int64)
+        images = np.repeat(np.arange(len(self._values)), [len(part) for part in self._values])
+        _, group_of_image = np.unique(self._groups, return_inverse=True)
+        groups = group_of_image[images]
+        is_finite = np.isfinite(values).all(axis=1)
+        values, labels = values[is_finite], labels[is_finite]
+        images, groups = images[is_finite], groups[is_finite]
+        normalised = normalise_images(values, images)
+        return {
+            "information": held_out_information(values, labels, groups),
+            "information_normalised": held_out_information(normalised, labels, groups),
+        }
 
     def _describe_class(self, index: int) -> ClassStatistics:
         images = self._objects[index]
@@ -182,15 +203,15 @@ class FingerprintBuilder:
 
 
 def build_fingerprint(
-    measurements: Iterable[ImageMeasurement],
+    measurements: Iterable[tuple[ImageMeasurement, str]],
     task: Task,
     num_images: int,
     **facts: Any,
 ) -> Fingerprint:
-    """Return the fingerprint of measured images; `facts` go to `FingerprintBuilder.build`."""
+    """Return the fingerprint of images, each with its group; see `FingerprintBuilder.build`."""
     builder = FingerprintBuilder(task, num_images)
-    for measurement in measurements:
-        builder.add(measurement)
+    for measurement, group in measurements:
+        builder.add(measurement, group)
     return builder.build(**facts)
 
 

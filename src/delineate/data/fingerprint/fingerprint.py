@@ -97,6 +97,10 @@ class Fingerprint:
     classes: dict[str, ClassStatistics]
     empty_share: float
     """Of the images, those without foreground."""
+    information: float
+    """Bits that a pixel's values tell of its class in other images; see `held_out_information`."""
+    information_normalised: float
+    """The same of values normalised by their image's own mean and standard deviation."""
     texture: float
     """Median over the images, 0 (smooth) to about 1 (noise)."""
     top_bottom_difference: float

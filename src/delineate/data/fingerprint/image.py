@@ -53,6 +53,8 @@ class ImageMeasurement:
     """Pixels of each class; binary: background, foreground; multilabel: positives."""
     values: NDArray[np.float64]
     """(N, C), values of evenly drawn valid pixels, in the file's units."""
+    labels: NDArray[np.uint8]
+    """(N,), their classes; of a multilabel task 1 + the first class that a pixel has, or 0."""
     foreground_values: NDArray[np.float64]
     """(N, C), the same of the foreground."""
     texture: float
@@ -101,12 +103,14 @@ def measure_image(
     is_labelled = target != task.ignore_index
     valid = is_labelled.any(axis=0) if target.ndim == 3 else is_labelled
     foreground = np.logical_or.reduce(list(classes.values()))
+    drawn = _draw_positions(valid, rng)
     return ImageMeasurement(
         size=(size[0], size[1]),
         num_valid_pixels=num_valid,
         class_counts=counts,
-        values=_draw_values(pixels, valid, rng),
-        foreground_values=_draw_values(pixels, foreground, rng),
+        values=_take(pixels, drawn),
+        labels=_label(target, task).ravel()[drawn],
+        foreground_values=_take(pixels, _draw_positions(foreground, rng)),
         texture=_measure_texture(pixels, valid),
         objects={
             index: _measure_objects(mask, valid, pixels, rng)
@@ -141,13 +145,22 @@ def _count_classes(target: NDArray[np.uint8], task: Task) -> NDArray[np.int64]:
     return np.bincount(target.ravel(), minlength=256)[:num_values].astype(np.int64)
 
 
-def _draw_values(
-    pixels: NDArray[Any], where: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _draw_positions(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
     positions = np.flatnonzero(where)
     if positions.size > SAMPLED_PIXELS:
         positions = positions[rng.integers(positions.size, size=SAMPLED_PIXELS)]
+    return positions
+
+
+def _take(pixels: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[np.float64]:
     return pixels.reshape(-1, pixels.shape[2])[positions].astype(np.float64)
+
+
+def _label(target: NDArray[np.uint8], task: Task) -> NDArray[np.uint8]:
+    if task.kind != "multilabel":
+        return target
+    positive = target == 1
+    return np.where(positive.any(axis=0), positive.argmax(axis=0) + 1, 0).astype(np.uint8)
 
 
 def _measure_texture(pixels: NDArray[Any], valid: NDArray[np.bool_]) -> float:

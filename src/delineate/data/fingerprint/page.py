@@ -40,6 +40,11 @@ def write_page(path: Path, fingerprint: Fingerprint, title: str) -> None:
             "Values",
             [
                 paragraph("Pixels drawn evenly from each image, each histogram over its own sum."),
+                paragraph(
+                    "In images that were not looked at, a pixel's values alone tell "
+                    f"{fingerprint.information:.2f} bits of its class; normalised by their image's "
+                    f"own mean and deviation {fingerprint.information_normalised:.2f} bits."
+                ),
                 _channels(fingerprint),
             ],
         ),
