@@ -272,7 +272,7 @@ def one_mask_is_inverted(root: Path) -> set[str]:
     return named(root, path)
 
 
-@fault("cells", "foreground-is-most")
+@fault("cells", "foreground-is-most", "tiny-objects")
 def all_masks_are_inverted(root: Path) -> set[str]:
     for path in files(root, "masks"):
         rewrite(path, lambda mask: 255 - mask)
@@ -316,7 +316,7 @@ def a_mask_has_one_class(root: Path) -> set[str]:
     return named(root, path)
 
 
-@fault("ids/splits", "class-not-in-training", "class-not-in-split")
+@fault("ids/splits", "class-not-in-training", "class-not-in-split", "rare-class")
 def a_class_is_in_the_test_alone(root: Path) -> set[str]:
     for split in ("train", "val"):
         for path in files(root / split, "masks"):

@@ -38,6 +38,8 @@ def guess_groups(paths: Sequence[str]) -> list[NameGroups]:
     Args:
         paths: Of images, relative, with forward slashes.
     """
+    if not paths:
+        return []
     found: dict[tuple[str, ...], NameGroups] = {}
     for pattern in (*_folder_patterns(paths), *_stem_patterns(paths)):
         matches = [re.search(pattern, path) for path in paths]

@@ -27,7 +27,7 @@ MIN_SHIFT = 3
 MIN_COMMON_SHIFT = 2
 """Pixels by which all masks have to be off together; chance is averaged out."""
 
-MIN_PEAK = 6.0
+MIN_PEAK = 7.0
 """Height of the best shift over places further off, in their deviations."""
 
 MAX_HERE = 0.5
@@ -38,6 +38,9 @@ MIN_TRUST = 0.7
 
 MIN_TINY_SHARE = 0.2
 """Share of the parts that are tiny, from which on a set is said to have tiny objects."""
+
+MIN_SPECKS = 3
+"""Specks in a whole set from which on they are worth a word."""
 
 _NUM_SHOWN = 24
 _FAR = 11
@@ -169,8 +172,9 @@ def check_specks(examination: Examination) -> Iterator[Finding]:
         for pair, content in known
         if any(parts.num_specks for parts in content.class_parts)
     ]
-    if speckled:
-        yield _describe_specks(speckled)
+    total = sum(parts.num_specks for _, content in speckled for parts in content.class_parts)
+    if total >= MIN_SPECKS:
+        yield _describe_specks(speckled, total)
     first = 1 if decoder.task.kind == "binary" else 0
     parts = [part for _, content in known for part in content.class_parts[first:]]
     num_parts = sum(part.count - part.num_specks for part in parts)
@@ -197,9 +201,9 @@ def check_specks(examination: Examination) -> Iterator[Finding]:
         )
 
 
-def _describe_specks(speckled: Sequence[tuple[PairRecord, Content]]) -> Finding:
-    total = sum(parts.num_specks for _, content in speckled for parts in content.class_parts)
-    files = sorted(mask.path for pair, _ in speckled for mask in pair.masks)
+def _describe_specks(speckled: Sequence[tuple[PairRecord, Content]], total: int) -> Finding:
+    # Where the instances of an image are files, a gap between two is of none of them.
+    files = sorted(_single(pair) or pair.image.path for pair, _ in speckled)
     return Finding(
         "specks",
         "warning",
