@@ -9,10 +9,9 @@ import pytest
 from scipy import stats
 
 from delineate.errors import ShapeError, UsageError
+from delineate.evaluation.bootstrap import Interval, bootstrap
 from delineate.evaluation.intervals import (
     FEW_GROUPS,
-    Interval,
-    bootstrap,
     difference_intervals,
     score_intervals,
 )

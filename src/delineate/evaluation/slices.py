@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from delineate.evaluation.advice import Advice, find_advice
-from delineate.evaluation.intervals import Interval, bootstrap
+from delineate.evaluation.bootstrap import Interval, bootstrap
 from delineate.evaluation.objects import WIDTHS
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from delineate.evaluation.intervals import Interval, bootstrap
+from delineate.evaluation.bootstrap import Interval, bootstrap
 from delineate.evaluation.tuning_objectives import NUM_STATISTICS, mean_over_classes
 from delineate.evaluation.tuning_search import Choice, SearchTable, count_mask
 from delineate.postprocess import postprocess_mask
