@@ -84,11 +84,10 @@ class Plan:
     def describe_choices(self) -> list[str]:
         """Return lines on what was decided and why, for plan.md."""
         lines = [f"{one.name}: {one.reason}{self._note_overruling(one)}." for one in self.decisions]
-        if self.recipe_settings:
-            names = ", ".join(_name_leaves(self.recipe_settings))
-            lines.append(f"recipe {self.recipe}: sets {names}.")
-        if self.wanted:
-            lines.append(f"your settings: {', '.join(_name_leaves(self.wanted))}.")
+        if names := _name_leaves(self.recipe_settings):
+            lines.append(f"recipe {self.recipe}: sets {', '.join(names)}.")
+        if names := _name_leaves(self.wanted):
+            lines.append(f"your settings: {', '.join(names)}.")
         return lines or ["The defaults; no rule had a reason to depart from them."]
 
     def _note_overruling(self, decision: Decision) -> str:
