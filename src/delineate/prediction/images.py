@@ -48,9 +48,8 @@ def predict_image(
     except MemoryError as error:
         height, width = pixels.shape[:2]
         raise DataError(f"{job.image}: {height}x{width} pixels do not fit into memory") from error
-    mask = predictor.mask(probs)
+    mask = predictor.mask(probs, valid)
     if valid is not None:
-        mask = np.where(valid, mask, np.uint8(predictor.task.ignore_index))
         probs = np.where(valid, probs, np.float32(np.nan))
     written = []
     for product in job.products:

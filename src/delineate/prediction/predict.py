@@ -115,11 +115,10 @@ def _predict(request: Request, out: Path) -> PredictionSummary:
         for job in jobs:
             try:
                 if job.image in request.streamed:
-                    request.unfinished.make()
                     written, scene = predict_scene(
                         request.predictor,
                         job,
-                        request.unfinished.folder,
+                        request.unfinished,
                         request.choose_tiles,
                         on_plan=tiles.expect,
                         on_tiles=bar.advance,

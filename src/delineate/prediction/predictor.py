@@ -130,16 +130,28 @@ class Predictor:
         Args and errors are those of `predict_probs`.
 
         Returns:
-            (H, W) uint8, class indices; multilabel (num_classes, H, W) of 0 and 1.
+            (H, W) uint8, class indices; multilabel (num_classes, H, W) of 0 and 1. The task's
+            `ignore_index` where `valid` is false.
         """
-        return self.mask(self.predict_probs(pixels, valid))
+        return self.mask(self.predict_probs(pixels, valid), valid)
 
-    def mask(self, probs: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return the post-processed hard labels for probabilities, (num_classes, H, W)."""
+    def mask(
+        self, probs: NDArray[np.float32], valid: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.uint8]:
+        """Return the post-processed hard labels for probabilities, (num_classes, H, W).
+
+        Pixels that are not valid are background to the post-processing, and `ignore_index` after.
+        """
         from delineate.postprocess import postprocess_mask
 
         labels = self.task.mask(probs, self.thresholds)
-        return postprocess_mask(labels, self.task, **self.postprocessing)
+        if valid is None:
+            return postprocess_mask(labels, self.task, **self.postprocessing)
+        names, background = self.task.class_names, self.task.background
+        nothing = np.uint8(0 if background is None else names.index(background))
+        labels = np.where(valid, labels, nothing)
+        labels = postprocess_mask(labels, self.task, **self.postprocessing)
+        return np.where(valid, labels, np.uint8(self.task.ignore_index))
 
     def tile_probs(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probabilities of a batch of tiles.

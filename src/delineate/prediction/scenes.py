@@ -17,7 +17,7 @@ from delineate.prediction.journal import open_journal, read_header, remove_journ
 from delineate.prediction.scene_products import write_products
 from delineate.prediction.streaming import memory_per_pixel, plan_strips, stream_bands
 from delineate.prediction.tile_choice import TileChoice
-from delineate.prediction.unfinished import file_identity
+from delineate.prediction.unfinished import Unfinished, file_identity
 from delineate.preprocessing import convert_channels
 from delineate.raster_windows import open_raster
 from delineate.rasters import TIFF_SUFFIXES
@@ -121,7 +121,7 @@ def check_names(job: Job) -> None:
 def predict_scene(
     predictor: Predictor,
     job: Job,
-    work: Path,
+    unfinished: Unfinished,
     choose: Callable[[Predictor], TileChoice],
     *,
     on_plan: Callable[[int], None] = lambda _: None,
@@ -132,7 +132,7 @@ def predict_scene(
     Args:
         predictor: As the model and the user say.
         job: The raster and what to write.
-        work: Folder of unfinished work; it keeps a journal there until the products are written.
+        unfinished: Keeps a journal until the whole prediction is done.
         choose: Chooses the tiles; called when work begins, not when it goes on.
         on_plan: Called once with the number of tiles left to compute.
         on_tiles: Called with the number of tiles done since the last call.
@@ -146,11 +146,12 @@ def predict_scene(
         UsageError: If it was changed since the work began.
         ResourceError: If the disk would not hold the results.
     """
-    folder = work / hashlib.sha256(str(job.image.resolve()).encode()).hexdigest()[:16]
+    name = hashlib.sha256(str(job.image.resolve()).encode()).hexdigest()[:16]
+    folder = unfinished.folder / name
     with (
         _named_errors(job.image),
         _open_source(job.image, predictor.preprocessing.in_channels) as source,
-        _open_work(folder, source, predictor, job, choose) as journal,
+        _open_work(unfinished, folder, source, predictor, job, choose) as journal,
     ):
         choice = TileChoice.from_dict(journal.header["choice"])
         tiled = choice.apply(predictor)
@@ -199,6 +200,7 @@ def _named_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _open_work(
+    unfinished: Unfinished,
     folder: Path,
     source: RasterReader,
     predictor: Predictor,
@@ -220,6 +222,7 @@ def _open_work(
     preprocessing = predictor.preprocessing.for_windows(source.dtype, _parts(source))
     choice = choose(predictor)
     choice.apply(predictor).plan(source.height, source.width)
+    unfinished.make()
     num_bands = predictor.task.num_classes if predictor.task.kind == "multilabel" else 1
     is_prob = "prob" in job.products
     opened = open_journal(

@@ -76,6 +76,8 @@ class Unfinished:
 
     def end(self) -> None:
         """Remove the folder, that first without which the rest means nothing."""
+        if not self.folder.is_dir():
+            return
         (self.folder / _RUN).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
