@@ -99,13 +99,13 @@ class Facts:
             "foreground_share",
             "foreground_images",
             "between_images",
-            "information_lost",
         ):
             yield name, getattr(self, name)
         for name in (
             "num_images",
             "empty_share",
             "information",
+            "information_normalised",
             "top_bottom_difference",
             "left_right_difference",
         ):

@@ -63,9 +63,9 @@ RULES: tuple[Rule, ...] = (
         applies=lambda facts: facts.between_images >= UNEVEN and facts.information_lost <= TELLING,
         settings=lambda _: {"data": {"normalisation": "image"}},
         reason=(
-            "the images' own brightness has {between_images:.0%} of the spread of all pixels and "
-            "tells little of the classes ({information_lost:.2f} of {information:.2f} bits): each "
-            "image is normalised by its own mean and standard deviation"
+            "the images' own brightness has {between_images:.0%} of the spread of all pixels, and "
+            "without it a pixel tells {information_normalised:.2f} bits of its class instead of "
+            "{information:.2f}: each image is normalised by its own mean and standard deviation"
         ),
     ),
     Rule(
