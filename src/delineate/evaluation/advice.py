@@ -78,8 +78,8 @@ ADVICE: dict[tuple[str, str], Advice] = {
         "images like it into training.",
     ),
     ("class", "*"): Advice(
-        "Rare classes lose against frequent ones: balanced weights, and patches drawn around "
-        "classes.",
+        "Behind the other classes. If it is rare, balanced weights and more patches drawn around "
+        "classes help it.",
         ("class weights",),
         ("--training.class-weights balanced", "--training.foreground-odds 0.6"),
     ),

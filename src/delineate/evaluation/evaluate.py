@@ -23,6 +23,7 @@ from delineate.evaluation.description import (
 )
 from delineate.evaluation.details import DetailCollector
 from delineate.evaluation.intervals import score_intervals
+from delineate.evaluation.model_card import write_model_card
 from delineate.evaluation.report import build_report
 from delineate.evaluation.result import Evaluation, Example, Rank, SplitName
 from delineate.evaluation.scoring import LabelledImage, SplitScores, score_samples
@@ -192,12 +193,17 @@ def evaluate(
 
 
 def write_evaluation(evaluation: Evaluation) -> None:
-    """Write `metrics.json` and `report.html` into the evaluation's folder."""
+    """Write `metrics.json` and `report.html` into the evaluation's folder.
+
+    Where that folder lies in a run folder, the model card there gets the new numbers.
+    """
     text = json.dumps(
         evaluation.metrics, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False
     )
     write_text(evaluation.metrics_path, text + "\n")
     write_text(evaluation.report_path, build_report(evaluation))
+    if (evaluation.folder.parent / FILE_NAME).is_file():
+        write_model_card(evaluation.folder.parent)
 
 
 def choose_examples(

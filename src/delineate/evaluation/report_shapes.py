@@ -73,9 +73,10 @@ def draw_shapes(seen: Details, task: Task, unit: str | None) -> list[Markup]:
             "Objects: connected parts, matched where their IoU is above 0.5, over all images",
             summary,
             "objects",
-            (*shown, *OBJECT_COUNTS),
+            shown,
         )
     )
+    blocks.append(_table("Numbers of objects", summary, "objects", OBJECT_COUNTS))
     blocks.append(_table("Topology: means over images", summary, "topology", TOPOLOGY_SCORES))
     names = [name for name in (*boundary_names, *shown, *TOPOLOGY_SCORES) if name in METRICS]
     blocks.append(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
+    from delineate.evaluation.advice import Advice
+
 _SCORES = {"dice": "Dice", "recall": "found", "share": "of the class"}
 
 
@@ -41,7 +43,7 @@ def draw_slices(slices: Sequence[Slice], *, draws_images: bool = False) -> list[
         )
     ]
     if weak:
-        blocks.append(bullets([_say(part) for part in weak]))
+        blocks.append(bullets(_say_all(weak)))
     else:
         blocks.append(paragraph("No part is weak by this rule."))
     for name, parts in groupby(slices, key=lambda part: part.trait):
@@ -49,23 +51,40 @@ def draw_slices(slices: Sequence[Slice], *, draws_images: bool = False) -> list[
     return blocks
 
 
-def _say(part: Slice) -> str:
-    if part.score_name == "share":
-        what = f"{PROPERTIES[part.trait]}: {100 * (part.score or 0):.1f} % of {part.label}."
-    else:
-        gap = -(part.difference.estimate or 0.0)
-        what = f"{PROPERTIES[part.trait]}, {part.label}: {_SCORES[part.score_name]} "
-        what += f"{part.score:.3f}, {gap:.3f} below the rest."
-    advice = part.advice
-    if advice is None:
-        return what
-    text = f"{what} {advice.text}"
+def _say_all(weak: Sequence[Slice]) -> list[str]:
+    """Return a text per advice: all slices that it addresses, then what to try."""
+    by_advice: dict[Advice, list[Slice]] = {}
+    without = []
+    for part in weak:
+        if part.advice is None:
+            without.append(part)
+        else:
+            by_advice.setdefault(part.advice, []).append(part)
+    traits = {part.trait for parts in by_advice.values() for part in parts}
+    texts = [_say(advice, parts) for advice, parts in by_advice.items()]
+    # A middle third beside a weak end says nothing new.
+    return texts + [f"{_describe(part)}." for part in without if part.trait not in traits]
+
+
+def _say(advice: Advice, parts: Sequence[Slice]) -> str:
+    text = f"{'; '.join(_describe(part) for part in parts)}. {advice.text}"
     if advice.rules:
         names = " and ".join(f"“{name}”" for name in advice.rules)
-        text += f" The plan decides this by its rule {names} (plan.md)."
+        plural = "s" if len(advice.rules) > 1 else ""
+        text += f" The plan decides this by its rule{plural} {names} (plan.md)."
     if advice.flags:
         text += f" To try: {', '.join(advice.flags)}."
     return text
+
+
+def _describe(part: Slice) -> str:
+    if part.score_name == "share":
+        return f"{PROPERTIES[part.trait]}: {100 * (part.score or 0):.1f} % of {part.label}"
+    gap = -(part.difference.estimate or 0.0)
+    return (
+        f"{PROPERTIES[part.trait]}, {part.label}: {_SCORES[part.score_name]} {part.score:.3f}, "
+        f"{gap:.3f} below the rest"
+    )
 
 
 def _table(title: str, parts: Sequence[Slice]) -> Markup:

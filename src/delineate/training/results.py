@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from delineate.evaluation.evaluate import choose_examples
+from delineate.evaluation.model_card import write_model_card
 from delineate.evaluation.report import build_report
 from delineate.evaluation.result import Evaluation, Example
 from delineate.evaluation.tuning_model import describe_scores
@@ -77,13 +78,10 @@ def draw_gallery(prep: Preparation, validation: Validation) -> NDArray[np.uint8]
     )
 
 
-def write_results(
-    prep: Preparation, validation: Validation, *, num_steps: int, best_epoch: int
-) -> None:
+def write_results(prep: Preparation, validation: Validation) -> None:
     """Write the report and the model card of the best epoch."""
     write_text(prep.run / "report.html", build_report(_describe_validation(prep, validation)))
-    card = _write_card(prep, validation, num_steps=num_steps, best_epoch=best_epoch)
-    write_text(prep.run / "README.md", card)
+    write_model_card(prep.run)
 
 
 def _describe_validation(prep: Preparation, validation: Validation) -> Evaluation:
@@ -121,47 +119,3 @@ def _describe_validation(prep: Preparation, validation: Validation) -> Evaluatio
             "by the test split.",
         ),
     )
-
-
-def _write_card(
-    prep: Preparation, validation: Validation, *, num_steps: int, best_epoch: int
-) -> str:
-    task, settings, scores = prep.task, prep.settings, validation.scores
-    counts = {split: len(prep.inventory.of(split)) for split in ("train", "val", "test")}
-    rows = "\n".join(
-        f"| {name} | {_format(row['dice'])} | {_format(row['iou'])} | "
-        f"{_format(row['precision'])} | {_format(row['recall'])} |"
-        for name, row in scores.classes.items()
-    )
-    thresholds = (
-        "none, the most probable class is taken"
-        if scores.thresholds is None
-        else ", ".join(f"{threshold:.3f}" for threshold in scores.thresholds)
-    )
-    return f"""# {prep.run.name}
-
-A {settings.model.name} that segments {", ".join(task.class_names)} ({task.kind}).
-
-- Input: {prep.preprocessing.in_channels} channels; images of any size, in tiles of \
-{settings.prediction.tile_size[0]} x {settings.prediction.tile_size[1]} pixels.
-- Trained on {counts["train"]} images for {num_steps} steps with seed {settings.training.seed}; \
-epoch {best_epoch} was best on {counts["val"]} validation images.
-- Threshold on the probabilities, tuned on the validation images: {thresholds}.
-- The {counts["test"]} test images have not been looked at.
-
-Scores on the validation images, from pooled pixel counts. They chose the epoch and the
-threshold, so they are somewhat better than what new images will get.
-
-| class | Dice | IoU | precision | recall |
-|---|---|---|---|---|
-{rows}
-
-Use it on images like those it was trained on:
-
-    delineate predict {FILE_NAME} IMAGE... --out masks
-    delineate info {FILE_NAME}
-"""
-
-
-def _format(score: Any) -> str:
-    return "-" if score is None else f"{score:.4f}"

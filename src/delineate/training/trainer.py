@@ -130,9 +130,7 @@ def train(
             _announce(unfinished, prep, display)
         parts = assemble(prep, where)
         outcome = _fit(prep, parts, interruption, display, started, unfinished)
-        write_results(
-            prep, outcome.best, num_steps=outcome.num_steps, best_epoch=outcome.best_epoch
-        )
+        write_results(prep, outcome.best)
     interruption.raise_if_requested()
     remove_checkpoints(prep.run)
     return TrainingResult(
