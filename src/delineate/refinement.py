@@ -175,7 +175,7 @@ def dense_crf(
     field.addPairwiseBilateral(
         sxy=appearance_distance,
         srgb=appearance_contrast,
-        rgbim=np.ascontiguousarray(image),
+        rgbim=np.array(image, order="C"),
         compat=10,
     )
     found = np.array(field.inference(iterations), dtype=np.float32)
