@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from delineate.config.reference import Setting, list_settings, section_description
+from delineate.data.doctor.findings import shorten
 from delineate.files import format_bytes
 from delineate.progress import format_duration
 
@@ -106,9 +107,9 @@ def print_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
         style = "bold red" if finding.severity == "error" else "yellow"
         files = str(len(finding.files) or "–")
         console.print(Text(f"{finding.severity}: {finding.code}", style=style))
-        console.print(Text(f"  {_shorten(finding.what)}"))
+        console.print(Text(f"  {shorten(finding.what)}"))
         console.print(Text(f"  Why: {finding.why}", style="dim"))
-        console.print(Text(f"  Fix: {_shorten(finding.fix)}\n", style="cyan"))
+        console.print(Text(f"  Fix: {shorten(finding.fix)}\n", style="cyan"))
         what = finding.what.partition("\n")[0]
         table.add_row(Text(finding.severity, style=style), finding.code, files, Text(what))
     if diagnosis.findings:
@@ -136,10 +137,6 @@ def _print_repair(repaired: RepairSummary, console: Console) -> None:
         console.print(f"           left out: {len(repaired.dropped)} files ({names})", markup=False)
     if repaired.left:
         console.print(f"           for a person to settle: {', '.join(repaired.left)}")
-
-
-def _shorten(text: str, limit: int = 800) -> str:
-    return text if len(text) <= limit else f"{text[:limit]} ... (the page and --json have all)"
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

@@ -176,7 +176,7 @@ class FaultyDataError(DataError):
             subject: The data set; begins the message.
             proposal: Settings of the section `data` with which the data could be read.
         """
-        sentences = [finding.sentence for finding in findings]
+        sentences = [shorten(finding.sentence) for finding in findings]
         text = sentences[0]
         if len(sentences) > 1:
             text = "\n".join([f"{len(sentences)} errors", *(f"- {one}" for one in sentences)])
@@ -188,8 +188,8 @@ class FaultyDataError(DataError):
 NUM_EXAMPLES = 5
 """How many files a sentence names."""
 
-NUM_EXCLUDED = 30
-"""How many files a line of `exclude` names."""
+MAX_SENTENCE = 800
+"""Characters of a sentence that a terminal shows; lines of data.yaml may be longer."""
 
 
 def count(things: Iterable[object], noun: str) -> str:
@@ -207,10 +207,15 @@ def sample(names: Iterable[str]) -> str:
 def exclude_line(files: Iterable[str]) -> str:
     """Return how to leave files out: a flag where they are few, and the line of data.yaml."""
     patterns = [glob.escape(file) for file in sorted(set(files))]
-    listed = ", ".join(repr(pattern) for pattern in patterns[:NUM_EXCLUDED])
-    more = f" and {len(patterns) - NUM_EXCLUDED} more" if len(patterns) > NUM_EXCLUDED else ""
-    line = f"`exclude: [{listed}]`{more}"
+    line = f"`exclude: [{', '.join(map(repr, patterns))}]`"
     if len(patterns) <= 2 and not any("," in pattern for pattern in patterns):
         flags = " ".join(f"--data.exclude {pattern!r}" for pattern in patterns)
         return f"`{flags}` (in data.yaml {line})"
     return f"{line} in data.yaml"
+
+
+def shorten(text: str) -> str:
+    """Return at most `MAX_SENTENCE` characters of a text, and where the rest is."""
+    if len(text) <= MAX_SENTENCE:
+        return text
+    return f"{text[:MAX_SENTENCE]} ... (whole in findings.json of 'delineate doctor')"

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from delineate.data.doctor.evidence import Exhibit, show_evidence
-from delineate.data.doctor.findings import Finding
+from delineate.data.doctor.findings import MAX_SENTENCE, Evidence, Finding, shorten
 from delineate.data.doctor.records import Examination
 from delineate.files import write_text
 from delineate.pages import (
@@ -152,13 +152,15 @@ def _classes(examination: Examination) -> list[Markup]:
 def _card(finding: Finding, number: int, examination: Examination) -> Markup:
     exhibits = [
         exhibit
-        for item in finding.evidence[:MAX_EXHIBITS]
+        for item in _spread(finding.evidence)
         if (exhibit := show_evidence(item, examination)) is not None
     ]
     blocks = list(_strips(exhibits))
     left = len(finding.evidence) - MAX_EXHIBITS
     if exhibits and left > 0:
         blocks.append(paragraph(f"{left} more are not shown."))
+    if len(finding.fix) > MAX_SENTENCE:
+        blocks.append(details("What settles it, whole", paragraph(with_code(finding.fix))))
     if finding.files:
         rows = [(file,) for file in finding.files[:MAX_LISTED]]
         if len(finding.files) > MAX_LISTED:
@@ -168,13 +170,19 @@ def _card(finding: Finding, number: int, examination: Examination) -> Markup:
     lines: list[tuple[str, str | Markup]] = [
         ("", with_code(finding.what)),
         ("Why it matters:", with_code(finding.why)),
-        ("What settles it:", with_code(finding.fix)),
+        ("What settles it:", with_code(shorten(finding.fix))),
     ]
     if finding.remedies:
         command = f"delineate doctor {examination.listing.root} --fix OUT"
         lines.append(("Or a repaired copy:", with_code(f"`{command}`")))
     item = Card(finding.code, finding.severity, lines, finding.severity, f"finding-{number}")
     return card(item, blocks)
+
+
+def _spread(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """Return at most `MAX_EXHIBITS` pieces from all over the list."""
+    number = min(MAX_EXHIBITS, len(evidence))
+    return [evidence[index * len(evidence) // number] for index in range(number)]
 
 
 def _strips(exhibits: Sequence[Exhibit]) -> Iterator[Markup]:
