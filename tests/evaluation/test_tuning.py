@@ -272,6 +272,25 @@ def test_a_store_that_spills_is_the_same_store(task: Task) -> None:
         )
 
 
+def test_large_images_are_searched_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = images(BINARY, num_images=2, size=40)
+    step = Step(0, 0, 6, False, 6)
+    whole = search(keep(BINARY, made), np.zeros(2, dtype=int), Objective(), [Step(), step])
+    monkeypatch.setattr("delineate.evaluation.tuning_search.MAX_TREE_PIXELS", 25**2)
+    pieces = search(keep(BINARY, made), np.zeros(2, dtype=int), Objective(), [Step(), step])
+    corners = [
+        (n, p[:, r, c], t[r, c], v[r, c])
+        for n, p, t, v in made
+        for r in (slice(0, 25), slice(25, 40))
+        for c in (slice(0, 25), slice(25, 40))
+    ]
+    cut = search(keep(BINARY, corners), np.zeros(8, dtype=int), Objective(), [Step(), step])
+    np.testing.assert_array_equal(pieces.sums, cut.sums)
+    np.testing.assert_array_equal(pieces.sums[:, 0], whole.sums[:, 0])
+    difference = pieces.objective.score(pieces.sums) - whole.objective.score(whole.sums)
+    assert 0 < np.nanmax(np.abs(difference)) < 0.1
+
+
 def test_the_middle_of_a_plateau_near_one_half_is_taken() -> None:
     scores = np.full(NUM_LEVELS, 0.2)
     scores[[10, 11, 12]] = scores[100:121] = 0.7

@@ -258,10 +258,28 @@ def describe_model(info: Mapping[str, Any]) -> dict[str, str]:
     }
     for split, metrics in info["metrics"].items():
         lines[split] = _scores(metrics, task["class_names"])
+    if info["tuning"]:
+        lines["tuning"] = _tuning(info["tuning"])
     for name, value in info["provenance"].items():
         if name != "config":
             lines[name.replace("_", " ")] = _inline(value)
     return lines
+
+
+def _tuning(tuning: Mapping[str, Any]) -> str:
+    """Return what was chosen on validation images, and what it gained there and by proof."""
+    rows = [
+        f"for {tuning['objective_in_words']}, on {tuning['num_images']} images of "
+        f"{tuning['num_groups']} groups"
+    ]
+    for what, proof in tuning["proofs"].items():
+        gains = (proof["gain"], proof["nested_gain"]["estimate"])
+        own, proved = ("undefined" if gain is None else f"{gain:+.4f}" for gain in gains)
+        rows.append(
+            f"{what} {'taken' if proof['is_taken'] else 'refused'}: gain {own}, "
+            f"on images that had no say {proved}"
+        )
+    return "\n".join(rows)
 
 
 def _scores(metrics: Mapping[str, Any], class_names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
     BoolArray = NDArray[np.bool_]
+
+
+MAX_TREE_PIXELS = 3 * 2**19
+"""Pixels whose parts are looked at together, 1.6 million: about 250 MB. A larger image is cut for
+the search, so that an object across a cut counts as two there; the proof judges whole images."""
 
 
 class Choice(NamedTuple):
@@ -214,13 +220,35 @@ def _count_classes(
     for index in range(task.num_classes):
         positive, counted = class_truth(kept.target, task, index)
         codes = kept.output[index]
-        if objective.counts_objects:
-            found.append(count_objects(codes, positive, counted, steps))
-        elif list(steps) == [Step()]:
+        if list(steps) == [Step()] and not objective.counts_objects:
             found.append(count_thresholds(codes, positive, counted))
-        else:
-            found.append(count_pixels(codes, positive, counted, steps))
+            continue
+        count = count_objects if objective.counts_objects else count_pixels
+        parts = [
+            count(codes[piece], positive[piece], counted[piece], steps)
+            for piece in _cut(codes.shape[0], codes.shape[1])
+        ]
+        found.append(
+            Counts(
+                np.sum([part.hits for part in parts], axis=0),
+                np.sum([part.alarms for part in parts], axis=0),
+                sum(part.num_positive for part in parts),
+                sum(part.num_counted for part in parts),
+            )
+        )
     return found
+
+
+def _cut(height: int, width: int) -> list[tuple[slice, slice]]:
+    """Return pieces of an image of at most `MAX_TREE_PIXELS`."""
+    if height * width <= MAX_TREE_PIXELS:
+        return [(slice(None), slice(None))]
+    side = math.isqrt(MAX_TREE_PIXELS)
+    rows, cols = (
+        [slice(start, start + side) for start in range(0, length, side)]
+        for length in (height, width)
+    )
+    return list(product(rows, cols))
 
 
 def count_mask(
