@@ -126,6 +126,8 @@ def _draw_box(picture: Picture, box: tuple[int, int, int, int]) -> Picture:
 def _outline(picture: Picture, mask: Picture) -> Picture:
     """Draw the borders between different pixels of the mask on the picture."""
     codes: NDArray[Any] = mask.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    if len(np.unique(codes)) > MAX_COLOURED:  # smooth edges would be borders all over
+        codes = mask.mean(axis=2) >= 128
     border = np.zeros(codes.shape, bool)
     border[:, :-1] |= codes[:, :-1] != codes[:, 1:]
     border[:-1] |= codes[:-1] != codes[1:]

@@ -218,4 +218,6 @@ def shorten(text: str) -> str:
     """Return at most `MAX_SENTENCE` characters of a text, and where the rest is."""
     if len(text) <= MAX_SENTENCE:
         return text
-    return f"{text[:MAX_SENTENCE]} ... (whole in findings.json of 'delineate doctor')"
+    start = text[:MAX_SENTENCE]
+    end = "`" if start.count("`") % 2 else ""
+    return f"{start} ...{end} (whole in findings.json of 'delineate doctor')"

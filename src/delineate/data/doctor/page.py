@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from delineate.data.doctor.evidence import Exhibit, show_evidence
-from delineate.data.doctor.findings import MAX_SENTENCE, Evidence, Finding, shorten
+from delineate.data.doctor.findings import MAX_SENTENCE, Finding, shorten
 from delineate.data.doctor.records import Examination
 from delineate.files import write_text
 from delineate.pages import (
@@ -28,8 +28,8 @@ from delineate.pages import (
 )
 from delineate.progress import track
 
-MAX_EXHIBITS = 6
-"""How many pieces of evidence a finding shows."""
+MAX_PICTURES = 12
+"""How many pictures a finding shows; a strip of several counts as two."""
 
 MAX_LISTED = 500
 """How many files a finding lists."""
@@ -150,13 +150,15 @@ def _classes(examination: Examination) -> list[Markup]:
 
 
 def _card(finding: Finding, number: int, examination: Examination) -> Markup:
-    exhibits = [
-        exhibit
-        for item in _spread(finding.evidence)
-        if (exhibit := show_evidence(item, examination)) is not None
-    ]
+    exhibits: list[Exhibit] = []
+    room = MAX_PICTURES
+    for item in finding.evidence:
+        exhibit = show_evidence(item, examination) if room > 0 else None
+        if exhibit is not None:
+            exhibits.append(exhibit)
+            room -= min(2, len(exhibit.pictures))
     blocks = list(_strips(exhibits))
-    left = len(finding.evidence) - MAX_EXHIBITS
+    left = len(finding.evidence) - len(exhibits)
     if exhibits and left > 0:
         blocks.append(paragraph(f"{left} more are not shown."))
     if len(finding.fix) > MAX_SENTENCE:
@@ -177,12 +179,6 @@ def _card(finding: Finding, number: int, examination: Examination) -> Markup:
         lines.append(("Or a repaired copy:", with_code(f"`{command}`")))
     item = Card(finding.code, finding.severity, lines, finding.severity, f"finding-{number}")
     return card(item, blocks)
-
-
-def _spread(evidence: Sequence[Evidence]) -> list[Evidence]:
-    """Return at most `MAX_EXHIBITS` pieces from all over the list."""
-    number = min(MAX_EXHIBITS, len(evidence))
-    return [evidence[index * len(evidence) // number] for index in range(number)]
 
 
 def _strips(exhibits: Sequence[Exhibit]) -> Iterator[Markup]:
