@@ -206,6 +206,14 @@ def test_symmetry_padding_and_scale(
         assert doubled["hd95"] == pytest.approx(2 * scores["hd95"], rel=1e-12)
 
 
+def test_a_distance_that_is_the_tolerance_is_within_it() -> None:
+    mask, target = np.zeros((2, 9, 12), bool)
+    mask[4, 2] = target[4, 5] = True
+    assert boundary_scores(mask, target, (0.1, 0.1), tolerance=0.3)["surface_dice"] == 1.0
+    assert boundary_scores(mask, target, (0.1, 0.1), tolerance=0.29)["surface_dice"] == 0.0
+    assert boundary_scores(mask, target, (7.0, 0.1), tolerance=0.3)["surface_dice"] == 1.0
+
+
 def test_percentile_and_labels() -> None:
     mask, target = (m.astype(np.uint8) * 7 for m in blobs(3, (40, 40), 3.0))
     largest = hausdorff_distance(mask, target)
@@ -224,5 +232,7 @@ def test_refusals_name_the_values() -> None:
         surface_distances(square, square, (1, 0))
     with pytest.raises(UsageError, match=r"positive width, got 0"):
         boundary_iou(square, square, width=0)
+    with pytest.raises(UsageError, match=r"between 0 and 100, got 101"):
+        hausdorff_distance(square, square, percentile=101)
     with pytest.raises(UsageError, match=r"0 or more, got -1"):
         boundary_scores(square, square, tolerance=-1)

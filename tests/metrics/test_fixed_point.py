@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from delineate.metrics.fixed_point import as_float, carry, sum_by_bin
+from delineate.metrics.fixed_point import as_float, carry, sum_by_bin, sum_exactly
 
 VALUES = arrays(np.float64, st.integers(0, 60), elements=st.floats(0, 1))
 
@@ -20,6 +20,7 @@ def test_sums_are_those_of_the_rounded_numbers_in_any_order(values: np.ndarray, 
     words = sum_by_bin(values, bins, 3)
     order = rng.permutation(values.size)
     np.testing.assert_array_equal(sum_by_bin(values[order], bins[order], 3), words)
+    np.testing.assert_array_equal(sum_exactly(values), carry(words.sum(axis=0)))
     for index in range(3):
         exact = sum((Fraction(float(v)) for v in values[bins == index]), start=Fraction(0))
         found = int(words[index, 0]) + Fraction(int(words[index, 1]), 2**40)

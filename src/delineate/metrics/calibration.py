@@ -20,7 +20,7 @@ import numpy as np
 
 from delineate.errors import ShapeError, UsageError
 from delineate.metrics.confusion import mean_of_defined
-from delineate.metrics.fixed_point import as_float, carry, sum_by_bin
+from delineate.metrics.fixed_point import as_float, carry, sum_by_bin, sum_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +37,7 @@ CALIBRATION_SCORES = ("expected_calibration_error", "brier_error")
 """What `CalibrationCounts.class_scores` returns of each class; better when lower."""
 
 MAX_RELIABILITY_BINS = 256
+_BLOCK = 2**16  # pixels whose numbers stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,16 @@ class CalibrationCounts:
                 f"probabilities must lie in [0, 1], got {probs.min()} to {probs.max()} for class "
                 f"{(*self.task.class_names, 'of the top label')[row]!r}"
             )
-        values = probs.astype(np.float64)
-        bins = np.minimum((values * self.num_bins).astype(np.intp), self.num_bins - 1)
-        self.counts[row] += np.bincount(2 * bins + positive, minlength=2 * self.num_bins).reshape(
-            -1, 2
-        )
-        self.prob_sums[row] = carry(self.prob_sums[row] + sum_by_bin(values, bins, self.num_bins))
-        squares = sum_by_bin(np.square(values - positive), np.zeros_like(bins), 1)[0]
+        for start in range(0, probs.size, _BLOCK):
+            block = slice(start, start + _BLOCK)
+            self._add_block(row, probs[block].astype(np.float64), positive[block])
+
+    def _add_block(self, row: int, probs: FloatArray, positive: NDArray[np.bool_]) -> None:
+        bins = np.minimum((probs * self.num_bins).astype(np.intp), self.num_bins - 1)
+        counts = np.bincount(2 * bins + positive, minlength=2 * self.num_bins)
+        self.counts[row] += counts.reshape(-1, 2)
+        self.prob_sums[row] = carry(self.prob_sums[row] + sum_by_bin(probs, bins, self.num_bins))
+        squares = sum_exactly(np.square(probs - positive))
         self.squares[row] = carry(self.squares[row] + squares)
 
     def reliability(self, index: int) -> Reliability:

@@ -27,6 +27,16 @@ def carry(words: NDArray[np.int64]) -> NDArray[np.int64]:
     )
 
 
+def sum_exactly(values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """Return the sum of the values, (2,).
+
+    Args:
+        values: In [0, 1], (N,), N below 2**31.
+    """
+    upper, lower = _halves(values)
+    return _joined(np.asarray(upper.sum()), np.asarray(lower.sum()))
+
+
 def sum_by_bin(
     values: NDArray[np.floating[Any]], bins: NDArray[np.intp], num_bins: int
 ) -> NDArray[np.int64]:
@@ -37,15 +47,24 @@ def sum_by_bin(
         bins: Below `num_bins`, (N,).
         num_bins: Length of the result.
     """
-    rounded = np.rint(np.ldexp(values.astype(np.float64), FRACTION_BITS)).astype(np.int64)
-    # bincount adds in float64, which holds the sums of either half exactly.
-    upper, lower = (
-        np.bincount(bins, weights=half, minlength=num_bins).astype(np.int64)
-        for half in (rounded >> _HALF_BITS, rounded & ((1 << _HALF_BITS) - 1))
-    )
+    upper, lower = _halves(values)
+    return _joined(np.bincount(bins, upper, num_bins), np.bincount(bins, lower, num_bins))
+
+
+def _halves(
+    values: NDArray[np.floating[Any]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the upper and the lower bits as whole numbers whose sums float64 holds exactly."""
+    scaled = np.rint(values * np.float64(2.0**FRACTION_BITS))
+    upper = np.floor(scaled * 2.0**-_HALF_BITS)
+    return upper, scaled - upper * 2.0**_HALF_BITS
+
+
+def _joined(upper: NDArray[np.float64], lower: NDArray[np.float64]) -> NDArray[np.int64]:
+    high, low = upper.astype(np.int64), lower.astype(np.int64)
     to_ones = FRACTION_BITS - _HALF_BITS
-    ones, rest = upper >> to_ones, upper & ((1 << to_ones) - 1)
-    return carry(np.stack([ones, (rest << _HALF_BITS) + lower], axis=-1))
+    ones, rest = high >> to_ones, high & ((1 << to_ones) - 1)
+    return carry(np.stack([ones, (rest << _HALF_BITS) + low], axis=-1))
 
 
 def as_float(words: NDArray[np.int64]) -> NDArray[np.float64]:

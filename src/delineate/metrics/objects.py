@@ -20,7 +20,7 @@ import numpy as np
 from delineate.errors import ShapeError, UsageError
 from delineate.metrics.classes import check_masks, class_planes, window_of_both
 from delineate.metrics.confusion import mean_of_defined
-from delineate.metrics.fixed_point import as_float, carry, sum_by_bin
+from delineate.metrics.fixed_point import as_float, carry, sum_exactly
 from delineate.morphology import label_components
 from delineate.task import Task
 
@@ -193,8 +193,7 @@ class ObjectCounts:
         difference = matches.num_predicted - matches.num_objects
         has_any = matches.num_predicted + matches.num_objects > 0
         self.numbers[index] += (*matches.counts().values(), difference, abs(difference), has_any)
-        ious = sum_by_bin(matches.ious, np.zeros(matches.ious.size, np.intp), 1)[0]
-        self.iou_sums[index] = carry(self.iou_sums[index] + ious)
+        self.iou_sums[index] = carry(self.iou_sums[index] + sum_exactly(matches.ious))
 
     def class_counts(self) -> tuple[dict[str, int], ...]:
         """Return `OBJECT_COUNTS` of each class, in the order of `task.class_names`."""
