@@ -60,7 +60,7 @@ def _halves(
     return upper, scaled - upper * 2.0**_HALF_BITS
 
 
-def _joined(upper: NDArray[np.float64], lower: NDArray[np.float64]) -> NDArray[np.int64]:
+def _joined(upper: NDArray[Any], lower: NDArray[Any]) -> NDArray[np.int64]:
     high, low = upper.astype(np.int64), lower.astype(np.int64)
     to_ones = FRACTION_BITS - _HALF_BITS
     ones, rest = high >> to_ones, high & ((1 << to_ones) - 1)
