@@ -8,12 +8,14 @@ import numpy as np
 from PIL import Image
 
 from delineate.pages import (
+    Card,
     Line,
     Mark,
     Row,
     Section,
     Tile,
     bar,
+    card,
     details,
     figure,
     figures,
@@ -25,6 +27,7 @@ from delineate.pages import (
     render_page,
     table,
     tiles,
+    with_code,
 )
 from delineate.pages.rendering import data_address
 
@@ -107,3 +110,13 @@ def test_many_lines_differ_in_more_than_colour() -> None:
     line = Line(np.asarray([0, 1]), np.asarray([0, 1]), (1, 2, 3))
     assert '"7 3"' in plot_lines("t", "x", "y", [line] * 12)
     assert '"7 3"' not in plot_lines("t", "x", "y", [line] * 5)
+
+
+def test_cards_escape_their_text_and_set_code() -> None:
+    lines = [("Why:", with_code("`a < b` is <b>no</b> tag")), ("", "plain <i>")]
+    html = card(Card("name <x>", "error", lines, "error", "finding-1"), [paragraph("under it")])
+    assert '<article class="card error" id="finding-1">' in html
+    assert "name &lt;x&gt;" in html
+    assert "<code>a &lt; b</code> is &lt;b&gt;no&lt;/b&gt; tag" in html
+    assert "plain &lt;i&gt;" in html
+    assert "<p>under it</p>" in html

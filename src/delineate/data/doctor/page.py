@@ -177,8 +177,8 @@ def _card(finding: Finding, number: int, examination: Examination) -> Markup:
     if finding.remedies:
         command = f"delineate doctor {examination.listing.root} --fix OUT"
         lines.append(("Or a repaired copy:", with_code(f"`{command}`")))
-    item = Card(finding.code, finding.severity, lines, finding.severity, f"finding-{number}")
-    return card(item, blocks)
+    entry = Card(finding.code, finding.severity, lines, finding.severity, f"finding-{number}")
+    return card(entry, blocks)
 
 
 def _strips(exhibits: Sequence[Exhibit]) -> Iterator[Markup]:
