@@ -5,7 +5,8 @@ import pytest
 from sklearn.isotonic import IsotonicRegression
 
 from delineate.metrics.curves import ProbabilityHistogram
-from delineate.prediction.familiarity import learn_familiarity, look_windows, measure_look
+from delineate.prediction import familiarity as look_at
+from delineate.prediction.familiarity import learn_familiarity, look_windows
 from delineate.prediction.quality import QualityEstimator, fit_calibration
 from delineate.preprocessing import Preprocessing
 from delineate.task import Task
@@ -98,8 +99,10 @@ def texture(rng: np.random.Generator, mean: float = 100.0, size: int = 64) -> np
     return np.clip(mean + rng.normal(0, 5) + noise, 0, 255).astype(np.uint8)
 
 
-def look_of(image: np.ndarray) -> np.ndarray:
-    return measure_look([image[w] for w in look_windows(*image.shape[:2])], GREY)
+def look_of(image: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    look = look_at.look_of(image, valid, GREY)
+    assert look is not None
+    return look
 
 
 def test_images_of_another_kind_raise_the_alarm_and_others_do_not() -> None:
@@ -108,15 +111,15 @@ def test_images_of_another_kind_raise_the_alarm_and_others_do_not() -> None:
     familiarity = learn_familiarity(looks, [str(i // 2) for i in range(24)])
     reference = {"familiarity": familiarity.as_dict()}
     estimator = QualityEstimator.from_reference(BINARY, GREY, reference)
-    quiet = [estimator.judge_look([texture(rng)]) for _ in range(20)]
+    quiet = [estimator.judge_look(look_of(texture(rng))) for _ in range(20)]
     assert sum(alarm is not None for _, alarm in quiet) <= 1
-    dark = estimator.judge_look([texture(rng, 30.0)])
+    dark = estimator.judge_look(look_of(texture(rng, 30.0)))
     assert dark[0] is not None
     assert dark[0] > 2
     assert dark[1] is not None
     assert "brightness is 0.1" in dark[1] or "parts is 0.0" in dark[1]
     smooth = np.full((64, 64, 1), 100, np.uint8)
-    ratio, alarm = estimator.judge_look([smooth])
+    ratio, alarm = estimator.judge_look(look_of(smooth))
     assert ratio is not None
     assert ratio > 2
     assert alarm is not None
@@ -145,12 +148,22 @@ def test_images_of_one_group_are_not_each_others_yardstick() -> None:
 def test_windows_lie_inside_and_cover_small_images(size: tuple[int, int]) -> None:
     windows = look_windows(*size)
     assert 1 <= len(windows) <= 9
-    for rows, cols in windows:
-        assert 0 <= rows.start < rows.stop <= size[0]
-        assert 0 <= cols.start < cols.stop <= size[1]
     covered = np.zeros(size, bool)
     for window in windows:
-        covered[window] = True
+        assert 0 <= window.row < window.row + window.height <= size[0]
+        assert 0 <= window.col < window.col + window.width <= size[1]
+        covered[window.slices] = True
     assert covered[0, 0]
     assert covered[-1, -1]
     assert covered.all() or max(size) > 768
+
+
+def test_pixels_without_a_measurement_do_not_change_the_look() -> None:
+    image = texture(np.random.default_rng(6))
+    valid = np.ones((64, 64), bool)
+    valid[:, :20] = False
+    changed = image.copy()
+    changed[:, :20] = 255
+    assert look_of(changed, valid) == pytest.approx(look_of(image, valid), abs=1e-6)
+    assert look_of(image, valid)[0] == pytest.approx(image[valid].mean() / 255, abs=1e-4)
+    assert look_at.look_of(image, np.zeros((64, 64), bool), GREY) is None

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from delineate.training.trainer import TrainingResult
 
 SCORES = ("dice", "iou", "precision", "recall")
+NUM_WARNED = 5
+"""Images that a warning names."""
 
 
 def print_settings(command: str, sections: Sequence[str]) -> None:
@@ -204,6 +206,38 @@ def print_prediction(summary: PredictionSummary, out: Path) -> None:
             f"{scene.image}: {scene.num_tiles} {choice.tiling} tiles of {side} pixels "
             f"({choice.reason}); {seam}"
         )
+    _print_qualities(summary)
+
+
+def _print_qualities(summary: PredictionSummary) -> None:
+    """Print how good the masks probably are, and warn of images unlike the training images."""
+    expected = [
+        (quality.expected_dice, path)
+        for path, quality in summary.qualities
+        if quality.expected_dice is not None
+    ]
+    if expected:
+        lowest, path = min(expected)
+        mean = sum(dice for dice, _ in expected) / len(expected)
+        text = f"expected Dice {mean:.2f}"
+        if len(expected) > 1:
+            text += f" on average, {lowest:.2f} at worst ({path})"
+        print(f"{text}; an estimate without the truth")
+    strange = [
+        (quality.unfamiliarity, path, quality.alarm)
+        for path, quality in summary.qualities
+        if quality.unfamiliarity is not None and quality.alarm is not None
+    ]
+    if not strange:
+        return
+    print(
+        f"warning: {len(strange)} of {len(summary.qualities)} images look unlike the training "
+        "images; look at their masks before using them"
+    )
+    for _, path, alarm in sorted(strange, reverse=True)[:NUM_WARNED]:
+        print(f"  {path}: {alarm}")
+    if len(strange) > NUM_WARNED:
+        print(f"  and {len(strange) - NUM_WARNED} more")
 
 
 def print_estimate(estimate: PredictionEstimate) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from delineate.polygons.ground import pixel_sides
+from delineate.raster_windows.ground import pixel_sides
 from delineate.rasters import image_suffix, read_raster
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from delineate.preprocessing import convert_channels
+from delineate.tiling import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from delineate.preprocessing import Preprocessing
 
     FloatArray = NDArray[np.float64]
+    LookWindow = tuple[NDArray[Any], NDArray[np.bool_] | None]
 
 ALARM_RATIO = 1.25
 """Share of the yardstick from which an image is reported."""
@@ -41,6 +43,7 @@ _DETAIL_SIZES = (1, 2, 4)
 _SMALLEST_SPREAD = {"value": 0.02, "detail": 0.1}
 """Differences that are never large: shares of the value range, and powers of ten of detail."""
 _SMALLEST_DETAIL = 1e-4
+_SMALLEST_VALID = 0.5
 _DIGITS = 4
 
 
@@ -55,36 +58,63 @@ def name_look(num_channels: int) -> list[str]:
     return [*names, *(f"detail of {size} px" for size in _DETAIL_SIZES)]
 
 
-def look_windows(height: int, width: int) -> list[tuple[slice, slice]]:
+def look_windows(height: int, width: int) -> list[Window]:
     """Return the parts of an image that its look is measured on: up to 3 x 3, evenly spread."""
-    return [(rows, cols) for rows in _spread(height) for cols in _spread(width)]
-
-
-def _spread(size: int) -> list[slice]:
-    count = min(_WINDOWS_PER_SIDE, -(-size // _WINDOW))
-    length = min(size, _WINDOW)
+    sides = min(height, _WINDOW), min(width, _WINDOW)
     return [
-        slice(start, start + length)
-        for start in np.linspace(0, size - length, count).round().astype(int).tolist()
+        Window(row, col, *sides)
+        for row in _spread(height, sides[0])
+        for col in _spread(width, sides[1])
     ]
 
 
-def measure_look(windows: Iterable[NDArray[Any]], preprocessing: Preprocessing) -> FloatArray:
+def _spread(size: int, length: int) -> list[int]:
+    count = min(_WINDOWS_PER_SIDE, -(-size // _WINDOW))
+    return [int(start) for start in np.linspace(0, size - length, count).round()]
+
+
+def look_of(
+    pixels: NDArray[Any], valid: NDArray[np.bool_] | None, preprocessing: Preprocessing
+) -> FloatArray | None:
+    """Return the look of a whole image; see `measure_look`.
+
+    Args:
+        pixels: As read, (H, W, C).
+        valid: Pixels that hold a measurement, (H, W); None counts all.
+        preprocessing: Whose channels and value range make images comparable.
+    """
+    windows = [window.slices for window in look_windows(*pixels.shape[:2])]
+    parts = [(pixels[place], None if valid is None else valid[place]) for place in windows]
+    return measure_look(parts, preprocessing)
+
+
+def measure_look(windows: Iterable[LookWindow], preprocessing: Preprocessing) -> FloatArray | None:
     """Return the look of an image from its windows (`look_windows`).
 
     Args:
-        windows: Pixels as read, (h, w, C) each.
+        windows: Pixels as read, (h, w, C) each, and which of them hold a measurement, (h, w), or
+            None. Windows of which less than half does are left out.
         preprocessing: Whose channels and value range make images comparable.
+
+    Returns:
+        (F,) numbers, named by `name_look`; None if no window is left.
     """
     low, high = preprocessing.value_range
     rows, details = [], []
-    for window in windows:
+    for window, valid in windows:
         pixels = convert_channels(window, preprocessing.in_channels).astype(np.float32)
         pixels = np.nan_to_num((pixels - low) / (high - low), posinf=0.0, neginf=0.0)
         values = pixels.reshape(-1, preprocessing.in_channels)
+        if valid is not None:
+            if valid.mean() < _SMALLEST_VALID:
+                continue
+            values = pixels[valid]
+            pixels = np.where(valid[..., None], pixels, values.mean(axis=0))
         dark, bright = np.percentile(values[:: max(1, len(values) // 8192)], (5, 95), axis=0)
         rows.append([values.mean(axis=0), values.std(axis=0), dark, bright])
         details.append(_details(pixels.mean(axis=2)))
+    if not rows:
+        return None
     values = np.mean(rows, axis=0, dtype=np.float64).ravel()
     return np.concatenate([values, np.log10(np.mean(details, axis=0) + _SMALLEST_DETAIL)])
 

@@ -24,11 +24,13 @@ from delineate.rasters import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from delineate.prediction.quality import ImageQuality
+
 
 def predict_image(
     predictor: Predictor, job: Job, *, on_tiles: Callable[[int], None] | None = None
-) -> tuple[list[Path], int]:
-    """Segment one image; return the files written and its number of pixels.
+) -> tuple[list[Path], int, ImageQuality | None]:
+    """Segment one image; return the files written, its pixels and what can be said of its mask.
 
     Args:
         predictor: Segments it.
@@ -49,6 +51,9 @@ def predict_image(
         height, width = pixels.shape[:2]
         raise DataError(f"{job.image}: {height}x{width} pixels do not fit into memory") from error
     mask = predictor.mask(probs, valid)
+    quality = None
+    if predictor.estimator is not None:
+        quality = predictor.estimator.judge(pixels, probs, mask, valid)
     if valid is not None:
         probs = np.where(valid, probs, np.float32(np.nan))
     written = []
@@ -63,7 +68,7 @@ def predict_image(
         else:
             write_image(path, overlay(to_rgb(pixels), mask, predictor.task), geo=geo)
         written.append(path)
-    return written, pixels.shape[0] * pixels.shape[1]
+    return written, pixels.shape[0] * pixels.shape[1], quality
 
 
 def valid_pixels(raster: Raster) -> NDArray[np.bool_] | None:

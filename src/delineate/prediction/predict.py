@@ -12,7 +12,10 @@ from delineate.errors import DataError, PartialResultError, ShapeError
 from delineate.model_file import SegmentationModel
 from delineate.prediction.estimate import PredictionEstimate, estimate_prediction
 from delineate.prediction.images import predict_image
+from delineate.prediction.quality import ImageQuality
 from delineate.prediction.request import Request, merge_flags, prepare_request
+from delineate.prediction.scene_options import NO_OPTIONS, SceneOptions
+from delineate.prediction.scene_quality import judge_scene
 from delineate.prediction.scenes import SceneSummary, predict_scene
 from delineate.progress import Bar, progress_bar
 from delineate.rasters import read_size
@@ -34,6 +37,8 @@ class PredictionSummary:
     """How the images were computed that are too large to be held in memory."""
     estimate: PredictionEstimate | None = None
     """What it would take, where that was asked for and nothing was done."""
+    qualities: tuple[tuple[Path, ImageQuality], ...] = ()
+    """Of each image, what can be said of its prediction without the truth."""
 
 
 def predict(
@@ -49,6 +54,7 @@ def predict(
     dry_run: bool = False,
     resume: bool = False,
     exist_ok: bool = False,
+    options: SceneOptions = NO_OPTIONS,
     device: str = "auto",
     overrides: Mapping[str, Any] | None = None,
 ) -> PredictionSummary:
@@ -70,10 +76,12 @@ def predict(
         overlap: Share of a tile that it has in common with its neighbour, in [0, 1).
         tiling: ``auto``, ``blended`` or ``exact``.
         threshold: On probabilities, for all classes or one per class; not for multiclass.
-        save: Any of ``mask``, ``prob`` and ``overlay``.
+        save: Any of ``mask``, ``prob``, ``overlay``, ``polygons`` and ``lines``.
         dry_run: Write nothing and tell what the prediction would take, as `estimate`.
         resume: Go on with the same prediction where it was interrupted.
         exist_ok: Whether files that are there may be replaced; a source never is.
+        options: Bands, resolution, area of interest, refinement: what is wanted of rasters. With
+            any of these, and for polygons and lines, every image is computed by bands.
         device: ``auto``, ``cpu``, ``cuda``, ...
         overrides: Settings of the section ``prediction``, as nested dictionaries.
 
@@ -94,6 +102,7 @@ def predict(
         device=device,
         threshold=threshold,
         settings=merge_flags(overrides, tile_size=tile_size, overlap=overlap, tiling=tiling),
+        options=options,
         is_dry=dry_run,
     )
     if dry_run:
@@ -107,6 +116,7 @@ def _predict(request: Request, out: Path) -> PredictionSummary:
     start = time.monotonic()
     files: list[Path] = []
     scenes: list[SceneSummary] = []
+    qualities: list[tuple[Path, ImageQuality]] = []
     failures: list[DataError | ShapeError] = []
     num_pixels = 0
     jobs = [job for job in request.jobs if not request.unfinished.is_finished(job.image)]
@@ -120,24 +130,37 @@ def _predict(request: Request, out: Path) -> PredictionSummary:
                         job,
                         request.unfinished,
                         request.choose_tiles,
+                        options=request.options,
                         on_plan=tiles.expect,
                         on_tiles=bar.advance,
                     )
                     scenes.append(scene)
                     size = scene.height * scene.width
+                    quality = judge_scene(request.predictor, job.image, request.options)
                 else:
-                    written, size = predict_image(request.predictor, job, on_tiles=bar.advance)
+                    written, size, quality = predict_image(
+                        request.predictor, job, on_tiles=bar.advance
+                    )
             except (DataError, ShapeError) as error:
                 failures.append(error)
             else:
                 files += written
                 num_pixels += size
+                if quality is not None:
+                    qualities.append((job.image, quality))
                 request.unfinished.finish(job.image)
     request.unfinished.end()
     if failures:
         _report(failures, len(request.jobs), out)
     seconds = time.monotonic() - start
-    return PredictionSummary(len(jobs), num_pixels, tuple(files), seconds, tuple(scenes))
+    return PredictionSummary(
+        len(jobs),
+        num_pixels,
+        tuple(files),
+        seconds,
+        tuple(scenes),
+        qualities=tuple(qualities),
+    )
 
 
 class _TileCount:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from delineate.distributed import Precision
     from delineate.model_file import SegmentationModel
     from delineate.prediction.engines import Engine
+    from delineate.prediction.quality import QualityEstimator
     from delineate.preprocessing import Preprocessing
     from delineate.task import Task
 
@@ -60,6 +61,8 @@ class Predictor:
     """Keyword arguments of `postprocess_mask`."""
     device_type: str | None = field(default=None, kw_only=True)
     """What the engine computes on, such as ``cpu`` or ``cuda``, where that is known."""
+    estimator: QualityEstimator | None = field(default=None, kw_only=True)
+    """What can be said of a prediction without the truth, where the model remembers enough."""
 
     def plan(self, height: int, width: int) -> TilePlan:
         """Return the tiles of an image of `height` x `width` pixels.
@@ -260,6 +263,7 @@ def load_predictor(
     from delineate.distributed import amp_dtype, choose_device
     from delineate.model_file import SegmentationModel, load_model
     from delineate.prediction.engines import torch_engine
+    from delineate.prediction.quality import QualityEstimator
 
     given = {name: value for name, value in settings.items() if value is not None}
     if isinstance(given.get("tile_size"), int):
@@ -285,6 +289,7 @@ def load_predictor(
         thresholds=choose_thresholds(model.task, model.thresholds, threshold),
         postprocessing=prediction.postprocessing.model_dump(),
         device_type=chosen.type,
+        estimator=QualityEstimator.from_reference(model.task, model.preprocessing, model.reference),
     )
 
 

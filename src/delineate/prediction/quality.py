@@ -11,7 +11,7 @@ not what the model is wrong about without noticing: for that, see `familiarity`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from delineate.pictures import class_layers
 from delineate.prediction.familiarity import (
     ALARM_RATIO,
     Familiarity,
-    look_windows,
+    look_of,
     measure_look,
 )
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from delineate.metrics.curves import ProbabilityHistogram
+    from delineate.prediction.familiarity import LookWindow
     from delineate.preprocessing import Preprocessing
     from delineate.task import Task
 
@@ -91,16 +92,25 @@ class QualityEstimator:
             mask: The labels, (H, W); multilabel (C, H, W).
             valid: Pixels that count, (H, W); None counts all.
         """
-        ratio, alarm = self.judge_look(
-            [pixels[window] for window in look_windows(*pixels.shape[:2])]
-        )
+        look = None if self.familiarity is None else look_of(pixels, valid, self.preprocessing)
+        ratio, alarm = self.judge_look(look)
         return ImageQuality(self.expected_dice(probs, mask, valid), ratio, alarm)
 
-    def judge_look(self, windows: Sequence[NDArray[Any]]) -> tuple[float | None, str | None]:
-        """Return unfamiliarity and alarm from an image's `look_windows`."""
+    def judge_windows(self, windows: Iterable[LookWindow]) -> ImageQuality:
+        """Return what can be said of an image that is read by `look_windows`, not held.
+
+        Args:
+            windows: Pixels as read, (h, w, C), and which hold a measurement, (h, w) or None.
+        """
         if self.familiarity is None:
+            return ImageQuality(None, None, None)
+        ratio, alarm = self.judge_look(measure_look(windows, self.preprocessing))
+        return ImageQuality(None, ratio, alarm)
+
+    def judge_look(self, look: FloatArray | None) -> tuple[float | None, str | None]:
+        """Return unfamiliarity and alarm of what `measure_look` returned."""
+        if self.familiarity is None or look is None:
             return None, None
-        look = measure_look(windows, self.preprocessing)
         ratio = self.familiarity.ratio(look)
         if ratio is None or ratio <= ALARM_RATIO:
             return ratio, None

@@ -20,7 +20,7 @@ from delineate.prediction.unfinished import Unfinished, unfinished_folder
 if TYPE_CHECKING:
     import torch
 
-_NO_BEARING = frozenset({"engine", "task", "preprocessing"})
+_NO_BEARING = frozenset({"engine", "task", "preprocessing", "estimator"})
 """Fields of a predictor that the digest of the model stands for."""
 
 

@@ -14,10 +14,8 @@ from delineate.data.fingerprint.fingerprint import FILE_NAME as FINGERPRINT
 from delineate.data.fingerprint.fingerprint import load_fingerprint
 from delineate.evaluation.scoring import LabelledImage
 from delineate.prediction.familiarity import (
-    Familiarity,
     learn_familiarity,
-    look_windows,
-    measure_look,
+    look_of,
     remembered,
 )
 from delineate.recipes.plan_folder import NOTES, Notes, write_plan
@@ -164,16 +162,17 @@ def _complete(run: Path, data: Path, plan: Plan, notes: Notes) -> Preparation:
         notes=notes,
         reference={
             "images": sorted({digest for digest in images.digests if digest is not None}),
-            "familiarity": _remember(images, plan.preprocessing).as_dict(),
+            "familiarity": _remember(images, plan.preprocessing),
         },
     )
 
 
-def _remember(images: ImageCache, preprocessing: Preprocessing) -> Familiarity:
+def _remember(images: ImageCache, preprocessing: Preprocessing) -> dict[str, Any] | None:
     looks, groups = [], []
     for index in remembered(len(images)):
-        pixels = images[index].pixels
-        windows = [pixels[window] for window in look_windows(*pixels.shape[:2])]
-        looks.append(measure_look(windows, preprocessing))
-        groups.append(images.samples[index].group)
-    return learn_familiarity(looks, groups)
+        image = images[index]
+        look = look_of(image.pixels, image.valid, preprocessing)
+        if look is not None:
+            looks.append(look)
+            groups.append(images.samples[index].group)
+    return learn_familiarity(looks, groups).as_dict() if looks else None
