@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from delineate.data.inventory import (
     Inventory,
     build_inventory,
     list_images,
+    list_samples,
     read_data_file,
     save_inventory,
 )
@@ -225,7 +227,9 @@ def test_csv_problems_are_named_by_line(tmp_path: Path) -> None:
     lay_out(tmp_path, ["a.png", "m.png"])
     path = tmp_path / "list.csv"
     path.write_text("image,mask,split\na.png,m.png,train\na.png,m.png,val\nb.png,m.png,dusk\n")
-    with pytest.raises(DataError, match=r"(?s)line 3: a.png .*line 4: split 'dusk'.*1 file .*b.png"):
+    with pytest.raises(
+        DataError, match=r"(?s)line 3: a.png .*line 4: split 'dusk'.*1 file .*b.png"
+    ):
         build_inventory(path, DataConfig())
     path.write_text("picture,label\na.png,m.png\n")
     with pytest.raises(DataError, match="columns picture, label but needs image and mask"):
@@ -333,3 +337,40 @@ def test_shares_are_kept_and_checked() -> None:
     assert "test" not in assign_splits(groups, [None] * 100, (0.8, 0.2, 0.0), seed=1)
     with pytest.raises(UsageError, match="add up to 1"):
         assign_splits(groups, [None] * 100, (0.6, 0.3, 0.3), seed=1)
+
+
+def test_a_listing_keeps_what_does_not_fit(tmp_path: Path) -> None:
+    names = [
+        *("images/a.png", "masks/a.png", "images/b.png", "masks/lonely.png"),
+        *("images/c.png", "masks/c_1stHO.png", "masks/c_2ndHO.png"),
+    ]
+    listing = list_samples(lay_out(tmp_path, names), DataConfig())
+    assert [sample.name for sample in listing.samples] == ["images/a", "images/b", "images/c"]
+    assert [len(sample.masks) for sample in listing.samples] == [1, 0, 0]
+    others = [path.relative_to(tmp_path).as_posix() for path in listing.others]
+    assert others == ["masks/c_1stHO.png", "masks/c_2ndHO.png", "masks/lonely.png"]
+    found = {finding.code: finding.files for finding in listing.findings}
+    assert found == {
+        "ambiguous-mask": ("images/c.png", "masks/c_1stHO.png", "masks/c_2ndHO.png"),
+        "missing-mask": ("images/b.png",),
+        "orphan-mask": ("masks/lonely.png",),
+    }
+
+
+def test_a_folder_is_left_out_whole_only_if_no_image_of_it_has_a_mask(tmp_path: Path) -> None:
+    names = ["images/train/a.png", "masks/train/a.png", "images/test/b.png", "images/test/c.png"]
+    (bare,) = list_samples(lay_out(tmp_path / "one", names), DataConfig()).findings
+    assert "--data.exclude 'images/test/*'" in bare.fix
+    names += ["images/train/d.png"]
+    (bare,) = list_samples(lay_out(tmp_path / "two", names), DataConfig()).findings
+    assert "images/train/d.png" in bare.fix
+    assert "*" not in bare.fix
+
+
+def test_what_leaves_files_out_takes_their_names_as_they_are(tmp_path: Path) -> None:
+    names = ["images/a.png", "masks/a.png", "images/b[1].png", "images/b1.png", "masks/b1.png"]
+    folder = lay_out(tmp_path, names)
+    (bare,) = list_samples(folder, DataConfig()).findings
+    pattern = re.findall(r"--data.exclude '(.*?)'", bare.fix)[0]
+    inventory = build_inventory(folder, DataConfig(exclude=(pattern,)))
+    assert [sample.name for sample in inventory.samples] == ["images/a", "images/b1"]
