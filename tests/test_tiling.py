@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delineate.errors import ShapeError, UnknownNameError, UsageError
-from delineate.tiling import Window, blend_weights, tile_windows
+from delineate.tiling import Window, blend_weights, least_exact_tile, plan_tiles, tile_windows
 
 SIZES = st.integers(1, 70)
 OVERLAPS = st.floats(0, 0.95)
@@ -75,3 +77,54 @@ def test_average_weighs_all_alike_and_other_names_are_refused() -> None:
     assert (blend_weights((3, 4), "average") == 1).all()
     with pytest.raises(UnknownNameError, match="gaussian, average"):
         blend_weights((3, 4), "gausian")  # type: ignore[arg-type]
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(1, 400), st.integers(0, 12), st.sampled_from([1, 2, 4, 8, 16]), st.integers(0, 40)
+)
+def test_exact_tiles_keep_each_pixel_once_a_halo_away_from_every_cut(
+    length: int, halo: int, stride: int, extra: int
+) -> None:
+    tile = least_exact_tile(halo, stride) + extra
+    plan = plan_tiles(length, 1, (tile, tile), "exact", stride=stride, halo=halo)
+    spans = plan.rows
+    assert [span.kept_start for span in spans[1:]] == [span.kept_stop for span in spans[:-1]]
+    assert (spans[0].kept_start, spans[-1].kept_stop) == (0, length)
+    assert (spans[0].start, spans[-1].stop) == (0, length)
+    assert plan.num_tiles == len(spans)
+    for index, span in enumerate(spans):
+        assert span.start % stride == 0
+        assert span.stop - span.start <= tile
+        assert index == 0 or span.kept_start - halo >= span.start
+        is_last = index == len(spans) - 1
+        assert is_last or span.kept_stop + halo <= span.stop
+        # The network pads the last tile as it pads the image.
+        assert (span.stop - span.start) % stride == (length % stride if is_last else 0)
+        assert span.stop - span.start >= min(length, stride + 1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 200), st.integers(1, 50), OVERLAPS, st.sampled_from(["gaussian", "average"]))
+def test_shares_of_blended_tiles_sum_to_one(
+    length: int, tile: int, overlap: float, blend: Any
+) -> None:
+    plan = plan_tiles(length, 1, (tile, 1), "blended", overlap=overlap, blend=blend)
+    total = np.zeros(length)
+    owners = np.zeros(length, dtype=int)
+    for span in plan.rows:
+        assert (span.kept_start, span.kept_stop) == (span.start, span.stop)
+        total[span.start : span.stop] += span.shares
+        owners[span.own_start : span.own_stop] += 1
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+    assert (owners == 1).all()
+
+
+def test_exact_tiles_of_less_than_four_halos_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"at least 428 pixels a side, not 400x512"):
+        plan_tiles(1000, 1000, (400, 512), "exact", stride=16, halo=107)
+
+
+def test_the_plan_of_a_huge_raster_is_small() -> None:
+    plan = plan_tiles(10**6, 10**6, (512, 512), "exact", stride=16, halo=107)
+    assert plan.num_tiles == len(plan.rows) ** 2 > 10**7

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 Blend = Literal["gaussian", "average"]
 Tiling = Literal["blended", "exact"]
 
-HALOS_PER_TILE = 4
-"""Sides of tiles for exact tiling, in halos, at least: half of a tile is then its own."""
-
 _SIGMAS_PER_TILE = 8.0
 
 
@@ -110,6 +107,15 @@ def _bell(side: int) -> NDArray[np.float64]:
     return np.exp(-0.5 * (offsets * _SIGMAS_PER_TILE / side) ** 2)
 
 
+def least_exact_tile(halo: int, stride: int) -> int:
+    """Return the least side of a tile for exact tiling, in pixels.
+
+    Four halos, so that half of a side is the tile's own; where the halo is less than the stride,
+    what is left between two halos must still hold a step.
+    """
+    return max(4 * halo, 2 * (halo + stride))
+
+
 @dataclass(frozen=True, eq=False)
 class Span:
     """What a tile covers along one axis, and what its result there is worth.
@@ -183,10 +189,10 @@ def plan_tiles(
     """
     windows = tile_windows(height, width, tile_size, overlap, multiple=stride)
     if tiling == "exact":
-        if min(tile_size) < max(HALOS_PER_TILE * halo, 2 * stride):
+        if min(tile_size) < least_exact_tile(halo, stride):
             raise UsageError(
                 f"exact tiling with a halo of {halo} pixels takes tiles of at least "
-                f"{max(HALOS_PER_TILE * halo, 2 * stride)} pixels a side, not "
+                f"{least_exact_tile(halo, stride)} pixels a side, not "
                 f"{tile_size[0]}x{tile_size[1]}; choose larger tiles or --tiling blended"
             )
         axes = [
@@ -223,7 +229,7 @@ def _exact_spans(length: int, tile: int, stride: int, halo: int) -> tuple[Span, 
     else:
         # One pixel more than two halos is shared, for the tiles to be compared where they meet.
         step = tile - 2 * halo - 1
-        step = max(step - step % stride, stride)
+        step -= step % stride
         last = -(-(length - tile) // stride) * stride
         starts = [*range(0, last, step), last]
     cuts = [0, *(start + halo for start in starts[1:]), length]

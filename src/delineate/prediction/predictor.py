@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from delineate.errors import ResourceError, ShapeError, UsageError
-from delineate.tiling import HALOS_PER_TILE, Blend, Span, TilePlan, Tiling, plan_tiles
+from delineate.tiling import Blend, Span, TilePlan, Tiling, least_exact_tile, plan_tiles
 
 if TYPE_CHECKING:
     import torch
@@ -275,6 +275,7 @@ def load_predictor(
     merged = merge_settings({"prediction": stored}, {"prediction": given})
     prediction = build_settings(merged).prediction
     halo = network_halo(model.network)
+    stride = int(getattr(model.network, "stride", 1))
     return Predictor(
         torch_engine(model.network, chosen, amp_dtype(chosen, amp)),
         model.task,
@@ -283,8 +284,10 @@ def load_predictor(
         overlap=prediction.overlap,
         blend=prediction.blend,
         batch_size=prediction.batch_size,
-        tiling=choose_tiling(wanted_tiling(model.prediction, given), prediction.tile_size, halo),
-        stride=int(getattr(model.network, "stride", 1)),
+        tiling=choose_tiling(
+            wanted_tiling(model.prediction, given), prediction.tile_size, halo, stride
+        ),
+        stride=stride,
         halo=halo,
         thresholds=choose_thresholds(model.task, model.thresholds, threshold),
         postprocessing=prediction.postprocessing.model_dump(),
@@ -309,10 +312,10 @@ def wanted_tiling(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     return str(given.get("tiling", stored.get("tiling", "auto")))
 
 
-def choose_tiling(wanted: str, tile_size: tuple[int, int], halo: int | None) -> Tiling:
+def choose_tiling(wanted: str, tile_size: tuple[int, int], halo: int | None, stride: int) -> Tiling:
     """Return the wanted tiling; ``auto`` is exact where network and tiles allow it."""
     if wanted == "auto":
-        is_exact = halo is not None and min(tile_size) >= HALOS_PER_TILE * halo
+        is_exact = halo is not None and min(tile_size) >= least_exact_tile(halo, stride)
         return "exact" if is_exact else "blended"
     return cast("Tiling", wanted)
 

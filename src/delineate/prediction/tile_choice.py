@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from delineate.prediction.predictor import choose_tiling
-from delineate.tiling import HALOS_PER_TILE, Tiling
+from delineate.tiling import Tiling, least_exact_tile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,12 +73,12 @@ def choose_tiles(predictor: Predictor, wanted: str, given: Collection[str]) -> T
         reason = "the network normalises over whole tiles, so that no tiling of it can be exact"
         return TileChoice("blended", fixed, batch_size, reason)
     if wanted == "blended" or halo is None or "tile_size" in given:
-        tiling = choose_tiling(wanted, fixed, halo)
+        tiling = choose_tiling(wanted, fixed, halo, predictor.stride)
         reason = "as told"
         if wanted == "auto":
             reason = f"the network's halo is {halo} pixels, a tile {min(fixed)}"
         return TileChoice(tiling, fixed, batch_size, reason)
-    least = max(HALOS_PER_TILE * halo, 2 * predictor.stride)
+    least = least_exact_tile(halo, predictor.stride)
     sides = [side for side in CANDIDATES if side >= least]
     if not sides and wanted == "auto":
         reason = f"the network's halo of {halo} pixels would take tiles of {least}"
