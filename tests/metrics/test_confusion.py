@@ -14,7 +14,13 @@ from sklearn.metrics import (
 )
 
 from delineate.errors import ShapeError
-from delineate.metrics.confusion import AVERAGES, ConfusionCounts, mean_of_defined, score_counts
+from delineate.metrics.confusion import (
+    AVERAGES,
+    ConfusionCounts,
+    mean_averages,
+    mean_of_defined,
+    score_counts,
+)
 from delineate.task import Task
 
 BINARY = Task("binary", ("cell",))
@@ -90,6 +96,17 @@ def test_balanced_accuracy_and_specificity_equal_scikit_learn() -> None:
     assert scores["balanced_accuracy"] == pytest.approx(expected, abs=1e-12)
     expected = recall_score(target.ravel(), mask.ravel(), pos_label=0)
     assert scores["specificity"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_means_over_images_leave_out_true_empties() -> None:
+    found, missed = count(CLASSES, [[0, 1]], [[0, 1]]), count(CLASSES, [[0, 0]], [[2, 0]])
+    empty = count(CLASSES, [[0, 0]], [[0, 0]])
+    means = mean_averages([found, missed, empty])
+    assert means["macro"]["dice"] == means["micro"]["recall"] == 0.5
+    assert means["macro"]["specificity"] == 1.0
+    with_background = mean_averages([found, missed, empty], with_background=True)
+    assert with_background["micro"]["dice"] == pytest.approx((1 + 0.5 + 1) / 3)
+    assert set(mean_averages([])["weighted"].values()) == {None}
 
 
 def test_averages_leave_out_what_is_undefined() -> None:

@@ -226,3 +226,24 @@ class ConfusionCounts:
         return self.num_pixels > 0 and all(
             sum(counts[index][:3]) == 0 for index in self.task.foreground
         )
+
+
+def mean_averages(
+    images: Iterable[ConfusionCounts], *, with_background: bool = False
+) -> dict[str, Scores]:
+    """Return the means over images of what `ConfusionCounts.averages` gives of each.
+
+    An image is left out of the mean of a score that is undefined there, so a true-empty is left
+    out of Dice, IoU, precision and recall.
+
+    Args:
+        images: The counts of each image by itself.
+        with_background: Average over all classes, not over the foreground alone.
+    """
+    found = [counts.averages(with_background=with_background) for counts in images]
+    return {
+        average: {
+            name: mean_of_defined(each[average][name] for each in found) for name in CLASS_SCORES
+        }
+        for average in AVERAGES
+    }
