@@ -306,7 +306,10 @@ def _tuning(tuning: Mapping[str, Any]) -> str:
         f"for {tuning['objective_in_words']}, on {tuning['num_images']} images of "
         f"{tuning['num_groups']} groups"
     ]
-    for what, proof in tuning["proofs"].items():
+    for what in ("threshold", "post-processing", "temperature"):
+        proof = tuning["proofs"].get(what)
+        if proof is None:
+            continue
         gains = (proof["gain"], proof["nested_gain"]["estimate"])
         own, proved = ("undefined" if gain is None else f"{gain:+.4f}" for gain in gains)
         rows.append(
