@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from delineate.comparison import compare as compare
     from delineate.config import Settings as Settings
     from delineate.config import build_settings as build_settings
     from delineate.config import read_settings as read_settings
@@ -43,6 +44,7 @@ _MODULES = {
     "build_loss": "delineate.losses",
     "build_model": "delineate.models",
     "build_settings": "delineate.config",
+    "compare": "delineate.comparison",
     "doctor": "delineate.data.doctor.diagnosis",
     "evaluate": "delineate.evaluation.evaluate",
     "import_dataset": "delineate.data.importers.conversion",

@@ -65,10 +65,11 @@ def largest_part(mask: NDArray[Any]) -> NDArray[np.bool_]:
     if areas.max() == 0:
         return _inside(mask)
     rivals = np.flatnonzero(areas == areas.max())
+    chosen = int(rivals[0])
     if len(rivals) > 1:  # OpenCV does not promise to number parts in reading order
         is_rival = np.isin(labels, rivals)
-        rivals = labels.ravel()[np.flatnonzero(is_rival)[:1]]
-    return np.asarray(labels == rivals[0], dtype=bool)
+        chosen = int(labels.ravel()[np.flatnonzero(is_rival)[0]])
+    return np.asarray(labels == chosen, dtype=bool)
 
 
 def fill_holes(mask: NDArray[Any], min_area: int | None = None) -> NDArray[np.bool_]:
@@ -249,7 +250,7 @@ def dilate(mask: NDArray[Any], radius: int) -> NDArray[np.bool_]:
 @cache
 def _disc(radius: int) -> NDArray[np.uint8]:
     rows, cols = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    return (rows * rows + cols * cols <= radius * radius).astype(np.uint8)
+    return np.asarray(rows * rows + cols * cols <= radius * radius, dtype=np.uint8)
 
 
 def opening(mask: NDArray[Any], radius: int) -> NDArray[np.bool_]:

@@ -77,7 +77,9 @@ def test_train_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> N
         assert setting.flag in text
 
 
-@pytest.mark.parametrize("command", ["doctor", "plan", "train", "evaluate", "predict", "info"])
+@pytest.mark.parametrize(
+    "command", ["doctor", "plan", "compare", "train", "evaluate", "predict", "info"]
+)
 def test_commands_have_the_arguments_of_their_functions(command: str) -> None:
     function = inspect.signature(getattr(delineate, command)).parameters
     assert list(inspect.signature(getattr(commands, command)).parameters) == list(function)

@@ -13,6 +13,7 @@ import cyclopts
 from cyclopts import Parameter
 
 from delineate.cli.display import (
+    print_comparison,
     print_diagnosis,
     print_estimate,
     print_evaluation,
@@ -322,6 +323,14 @@ def predict(
     tiling: Literal["auto", "blended", "exact"] | None = None,
     threshold: float | None = None,
     save: str = "mask",
+    aoi: Path | None = None,
+    bands: str | None = None,
+    resolution: float | None = None,
+    vrt: Annotated[bool, Parameter(negative=())] = False,
+    refine: Literal["none", "guided", "crf"] = "none",
+    simplify: float | None = None,
+    lines_of: str | None = None,
+    cog: Annotated[bool, Parameter(negative=())] = False,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     resume: Annotated[bool, Parameter(negative=())] = False,
     exist_ok: Annotated[bool, Parameter(negative=())] = False,
@@ -339,7 +348,20 @@ def predict(
         tiling: blended averages overlapping tiles; exact gives what the whole image would give,
             where the network is local; auto takes exact where it can.
         threshold: Probability from which a pixel is foreground; the tuned one unless given.
-        save: What to write, of mask, prob and overlay, separated by commas.
+        save: What to write, of mask, prob, overlay, polygons and lines, separated by commas.
+            Polygons and centre lines are GeoPackages with a style for QGIS; name --out FILE.geojson
+            for GeoJSON.
+        aoi: GeoPackage or GeoJSON of polygons; nothing is computed outside of them.
+        bands: Bands that the model takes, in its order, by name or number: red,green,blue or 3,2,1.
+        resolution: Metres of a pixel of the training images; rasters of others are resampled to it
+            and the probabilities back.
+        vrt: Take SOURCE for a VRT that puts GeoTIFFs together.
+        refine: Correct probabilities along the image's edges: guided filter, or dense CRF (of
+            classes that exclude each other; window by window, whose borders may show).
+        simplify: Farthest that polygons and lines may leave the pixels' outline, in pixels; 0 keeps
+            the outline.
+        lines_of: Class of which centre lines are traced, where there are several.
+        cog: Write rasters as cloud-optimised GeoTIFF.
         dry_run: Print tiles, memory, disk and time that it would take, and write nothing.
         resume: Go on with the same command where it was interrupted.
         exist_ok: Write over results that are there.
@@ -347,6 +369,7 @@ def predict(
         overrides: The settings that flags named.
     """
     from delineate.prediction.predict import predict as run_prediction
+    from delineate.prediction.scene_options import SceneOptions
 
     if not sources:
         raise UsageError("predict needs at least one image or folder after MODEL")
@@ -359,6 +382,16 @@ def predict(
         tiling=tiling,
         threshold=threshold,
         save=_names(save),
+        options=SceneOptions(
+            bands=_names(bands or ""),
+            resolution=resolution,
+            aoi=aoi,
+            is_vrt=vrt,
+            refine=refine,
+            cog=cog,
+            simplify=simplify,
+            line_class=lines_of,
+        ),
         dry_run=dry_run,
         resume=resume,
         exist_ok=exist_ok,
@@ -369,6 +402,24 @@ def predict(
         print_prediction(summary, out)
     else:
         print_estimate(summary.estimate)
+
+
+@app.command
+def compare(
+    *runs: Path,
+    split: str = "val",
+    out: Out = None,
+) -> None:
+    """Compare runs image by image: is one better than the first, or is it chance?
+
+    Args:
+        runs: Run folders, two or more, trained and scored on the same images.
+        split: val, or test where each run has been evaluated on it.
+        out: Folder for compare.html and compare.json.
+    """
+    from delineate.comparison import compare as run_comparison
+
+    print_comparison(run_comparison(runs, split=split, out=out))
 
 
 @app.command

@@ -20,6 +20,7 @@ from delineate.progress import format_duration
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from delineate.comparison import Comparison
     from delineate.data.doctor.diagnosis import Diagnosis
     from delineate.data.doctor.repair import RepairSummary
     from delineate.data.importers.conversion import ImportSummary
@@ -83,6 +84,30 @@ def print_training(result: TrainingResult) -> None:
         f"{result.best_epoch}, on the validation split {scores}"
     )
     console.print(f"run    {result.run}\nmodel  {result.model}")
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print the scores of runs with their intervals, and what the differences are worth."""
+    from delineate.comparison import show_interval
+
+    console = Console(soft_wrap=True)
+    table = Table(box=box.SIMPLE)
+    for heading in ("run", "Dice", "IoU"):
+        table.add_column(heading)
+    for run in comparison.runs:
+        table.add_row(Text(run.name), show_interval(run.dice), show_interval(run.iou))
+    console.print(
+        f"{comparison.num_images} images of the {comparison.split} split in "
+        f"{comparison.num_groups} groups"
+    )
+    console.print(table)
+    for run in comparison.runs:
+        if run.verdict:
+            console.print(Text(run.verdict))
+    if comparison.warning:
+        console.print(Text(comparison.warning, style="yellow"))
+    if comparison.page is not None:
+        console.print(f"page  {comparison.page}")
 
 
 def print_plan(result: PlanResult) -> None:

@@ -22,6 +22,7 @@ from delineate.evaluation.description import (
     digest_samples,
 )
 from delineate.evaluation.details import DetailCollector
+from delineate.evaluation.image_counts import save_image_counts
 from delineate.evaluation.intervals import score_intervals
 from delineate.evaluation.model_card import write_model_card
 from delineate.evaluation.report import build_report
@@ -202,6 +203,9 @@ def write_evaluation(evaluation: Evaluation) -> None:
     )
     write_text(evaluation.metrics_path, text + "\n")
     write_text(evaluation.report_path, build_report(evaluation))
+    save_image_counts(
+        evaluation.folder, evaluation.split, evaluation.scores.images, evaluation.groups
+    )
     if (evaluation.folder.parent / FILE_NAME).is_file():
         write_model_card(evaluation.folder.parent)
 

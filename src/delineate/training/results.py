@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from delineate.evaluation.evaluate import choose_examples
+from delineate.evaluation.image_counts import save_image_counts
 from delineate.evaluation.model_card import write_model_card
 from delineate.evaluation.report import build_report
 from delineate.evaluation.result import Evaluation, Example
@@ -81,6 +82,8 @@ def draw_gallery(prep: Preparation, validation: Validation) -> NDArray[np.uint8]
 def write_results(prep: Preparation, validation: Validation) -> None:
     """Write the report and the model card of the best epoch."""
     write_text(prep.run / "report.html", build_report(_describe_validation(prep, validation)))
+    groups = [sample.group for sample in prep.inventory.of("val")]
+    save_image_counts(prep.run, "val", validation.scores.images, groups)
     write_model_card(prep.run)
 
 

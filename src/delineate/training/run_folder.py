@@ -6,9 +6,10 @@ from itertools import count
 from pathlib import Path
 
 from delineate.errors import UsageError
+from delineate.evaluation.image_counts import FILE_NAME as IMAGE_COUNTS
 from delineate.model_file import FILE_NAME
 
-RESULTS = ("results.csv", FILE_NAME, "report.html", "README.md", "plan.md")
+RESULTS = ("results.csv", FILE_NAME, "report.html", "README.md", "plan.md", IMAGE_COUNTS)
 """Files of an earlier run in the same folder that must not be taken for this run's."""
 
 
