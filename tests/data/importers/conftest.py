@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,11 @@ def save_json() -> Callable[[Path, Any], None]:
         path.write_text(json.dumps(document))
 
     return save_json
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The real data sets."""
+    if "DELINEATE_DATA" not in os.environ:
+        pytest.skip("DELINEATE_DATA names no folder of real data sets")
+    return Path(os.environ["DELINEATE_DATA"])

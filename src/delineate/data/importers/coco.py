@@ -29,9 +29,10 @@ from delineate.data.importers.sources import (
     files_ending,
     needs_extra,
     read_json,
+    split_of,
     stem_of,
 )
-from delineate.data.pairing import SPLIT_WORDS, Split, read_entry
+from delineate.data.pairing import read_entry
 from delineate.errors import DataError, UnreadableFileError
 
 _MAX_STEPS = 10_000_000
@@ -123,27 +124,21 @@ def _read_file(
             notes.add("annotations of images that are not listed; they are left out", path.name)
             continue
         by_image[where].append(annotation)
-    split = _split_of(path)
     drawings = []
     for image in document["images"]:
         annotations = by_image[image["id"]]
         if not annotations:
             notes.add("images without an annotation; they become background", path.name)
-        drawings.append(_drawing(image, annotations, names, finder, split, notes))
+        drawings.append(_drawing(image, annotations, names, path, finder, notes))
     return drawings
-
-
-def _split_of(path: Path) -> Split | None:
-    words = "".join(c if c.isalpha() else " " for c in path.stem.lower()).split()
-    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
 
 def _drawing(
     image: dict[str, Any],
     annotations: Sequence[Any],
     names: dict[Any, str],
+    path: Path,
     finder: ImageFinder,
-    split: Split | None,
     notes: Notes,
 ) -> Drawing:
     name = str(image.get("file_name"))
@@ -159,9 +154,9 @@ def _drawing(
 
     return Drawing(
         name=stem_of(PurePosixPath(name.replace("\\", "/"))),
-        find=lambda: finder.find(image.get("file_name")),
+        find=lambda: finder.find(image.get("file_name"), near=path),
         regions=regions,
-        split=split,
+        split=split_of(path),
         size=(int(str(height)), int(str(width))) if is_sized else None,
     )
 

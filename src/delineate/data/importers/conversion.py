@@ -143,12 +143,13 @@ def import_dataset(
         problems = _write_items(writer, collection.items)
         if problems and not skip_bad:
             raise DataError(_describe(src, problems, len(collection.items)))
-        if not any(writer.class_pixels[1 if collection.background else 0 :]):
+        first = 0 if collection.background is None else 1
+        if not any(writer.class_pixels[first:]):
+            listed = ", ".join(collection.classes[first : first + 8])
+            unread = f" ({len(problems)} could not be read: {problems[0]})" if problems else ""
             raise DataError(
-                f"{src}: no pixel of {', '.join(collection.classes[:8])} lies on any of "
-                f"{writer.num_images} images"
-                + (f" ({len(problems)} could not be read: {problems[0]})" if problems else "")
-                + "; check that annotations and images belong together"
+                f"{src}: no pixel of {listed} lies on any of {writer.num_images} images{unread}; "
+                "check that annotations and images belong together"
             )
         summary = ImportSummary(
             out=out,

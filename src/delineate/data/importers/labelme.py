@@ -99,7 +99,7 @@ def _drawing(
 
 def _find(document: dict[str, Any], path: Path, finder: ImageFinder) -> Path | Raster:
     try:
-        return finder.find(document["imagePath"])
+        return finder.find(document["imagePath"], near=path)
     except DataError as error:
         data = document.get("imageData")
         if not isinstance(data, str):

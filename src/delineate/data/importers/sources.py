@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from delineate.data.pairing import SPLIT_WORDS, Split, read_entry
 from delineate.errors import DataError, UnreadableFileError, UsageError
 from delineate.files import format_bytes
 from delineate.rasters import SUFFIXES, image_suffix
@@ -133,12 +135,16 @@ class ImageFinder:
         """All images."""
         return sorted({path for paths in self._by_name.values() for path in paths})
 
-    def find(self, name: object, *, has_ending: bool = True) -> Path:
+    def find(self, name: object, *, has_ending: bool = True, near: Path | None = None) -> Path:
         """Return the image that an annotation names, by its name or the end of its path.
+
+        Of several that fit, the one in the folder of the annotation is taken, or the one in the
+        least folders.
 
         Args:
             name: A name, or a path as some other machine had it.
             has_ending: Whether `name` has the ending of the file.
+            near: The annotation.
 
         Raises:
             DataError: If there is none, several fit, or it is a link that leads elsewhere.
@@ -151,7 +157,7 @@ class ImageFinder:
         table = self._by_name if has_ending else self._by_stem
         candidates = table.get(parts[-1].lower(), [])
         if len(candidates) > 1:
-            candidates = _longest_match(candidates, parts[:-1])
+            candidates = _nearest(_longest_match(candidates, parts[:-1]), near)
         if not candidates:
             raise DataError(
                 f"image {_shorten(name)} is not below {self._shown} (links to folders are not "
@@ -190,6 +196,27 @@ def _longest_match(candidates: Sequence[Path], folders: tuple[str, ...]) -> list
 
     best = max(map(agreement, candidates))
     return [path for path in candidates if agreement(path) == best]
+
+
+def _nearest(candidates: Sequence[Path], near: Path | None) -> list[Path]:
+    """Return the candidates beside an annotation or of its split, else those in least folders."""
+    if near is not None:
+        beside = [path for path in candidates if path.parent == near.parent]
+        split = split_of(near)
+        alike = [path for path in candidates if split is not None and split_of(path) == split]
+        if beside or alike:
+            candidates = beside or alike
+    depth = min(len(path.parts) for path in candidates)
+    return [path for path in candidates if len(path.parts) == depth]
+
+
+def split_of(path: Path) -> Split | None:
+    """Return the split that the name of an annotation file, or its nearest folders, tell."""
+    words = re.findall("[a-z]+", path.stem.lower())
+    found = [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS and len(word) > 2]
+    if found:
+        return found[0]
+    return read_entry(PurePosixPath(*path.parts[-4:])).split
 
 
 def _shorten(name: str) -> str:

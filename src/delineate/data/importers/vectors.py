@@ -161,7 +161,6 @@ def _projection(
         UsageError: If the coordinate system of the layer is unknown.
     """
     import rasterio.warp
-    from rasterio import Affine
     from rasterio.crs import CRS
     from rasterio.errors import CRSError, RasterioError
 
@@ -169,16 +168,15 @@ def _projection(
     if header.geo is None:
         return (lambda points: points), (0, 0, width, height)
     geo: GeoReference = header.geo
-    affine = Affine(*geo.transform)
-    inverse = ~affine
-    corners = np.array(
-        [affine * corner for corner in ((0, 0), (width, 0), (width, height), (0, height))]
-    )
-    (left, bottom), (right, top) = corners.min(axis=0), corners.max(axis=0)
+    matrix = np.array([*geo.transform, 0, 0, 1], np.float64).reshape(3, 3)
+    if not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
+        raise DataError(f"{path} says of its place on the ground what no map can be; write it anew")
+    inverse = np.linalg.inv(matrix)
+    corners = np.array([(0, 0, 1), (width, 0, 1), (width, height, 1), (0, height, 1)]) @ matrix.T
+    (left, bottom), (right, top) = corners[:, :2].min(axis=0), corners[:, :2].max(axis=0)
 
     def unproject(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        columns, rows = inverse * (points[:, 0], points[:, 1])
-        return np.column_stack([columns, rows])
+        return np.asarray(points @ inverse[:2, :2].T + inverse[:2, 2])
 
     if geo.crs is None or layer.crs is None:
         if (geo.crs is None) != (layer.crs is None) and not layer.is_default_crs:
