@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from delineate.errors import DataError
 from delineate.files import free_space
 from delineate.prediction.request import Request
+from delineate.prediction.scene_options import open_scene
 from delineate.prediction.scenes import disk_bytes, plan_scene
 from delineate.prediction.streaming import BATCHES_AHEAD, memory_per_pixel
 from delineate.prediction.tile_choice import TileChoice, time_tile
 from delineate.progress import track
-from delineate.raster_windows import open_raster
 from delineate.raster_windows.environment import CACHE_BYTES
 from delineate.rasters import read_size
 
@@ -114,9 +114,11 @@ def _measure(
         # Pixels and input and probabilities of the whole image, in float32.
         per_pixel = 4 * (2 * predictor.preprocessing.in_channels + 2 * num_classes)
         tiles = predictor.plan(height, width).num_tiles
-        disk = disk_bytes(job, predictor, height, width)
+        disk = disk_bytes(job, predictor, pixels)
         return predictor, _Needs(pixels, tiles, pixels * per_pixel, disk)
-    with open_raster(job.image) as source:
+    options = request.options
+    with open_scene(job.image, predictor.preprocessing.in_channels, options) as scene:
+        source = scene.reader
         choice = request.choose_tiles(predictor)
         choices[job.image] = choice
         tiled = choice.apply(predictor)
@@ -128,8 +130,9 @@ def _measure(
         tile = choice.tile_size[0] * choice.tile_size[1] * choice.batch_size
         waiting = 4 * tile * (BATCHES_AHEAD + 2) * (in_channels + num_classes)
         memory = rows * widest * per_pixel + waiting + CACHE_BYTES
-        disk = disk_bytes(job, predictor, source.height, source.width)
-        pixels = source.height * source.width
+        computed = source.height * source.width
+        pixels = scene.original.height * scene.original.width
+        disk = disk_bytes(job, predictor, pixels, num_computed=computed, options=options)
         return tiled, _Needs(pixels, plan.num_computed, memory, disk)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +13,10 @@ from delineate.errors import DataError, ShapeError
 from delineate.pictures import class_colours, overlay, to_rgb
 from delineate.prediction.outputs import Job
 from delineate.prediction.predictor import Predictor
+from delineate.prediction.scene_options import NO_OPTIONS, open_scene
 from delineate.rasters import (
+    TIFF_SUFFIXES,
+    GeoReference,
     Raster,
     apply_palette,
     read_raster,
@@ -40,9 +44,7 @@ def predict_image(
     Raises:
         DataError: If the image is damaged, does not fit the model or not into memory.
     """
-    raster = read_raster(job.image)
-    pixels = raster.pixels if raster.palette is None else apply_palette(raster, job.image)
-    valid = valid_pixels(raster)
+    pixels, valid, geo = _read(job.image, predictor.preprocessing.in_channels)
     try:
         probs = predictor.predict_probs(pixels, valid, on_tiles=on_tiles)
     except (DataError, ShapeError) as error:
@@ -58,17 +60,31 @@ def predict_image(
         probs = np.where(valid, probs, np.float32(np.nan))
     written = []
     for product in job.products:
-        path = job.path(product, needs_tiff=raster.geo is not None or valid is not None)
-        geo = None if path.suffix.lower() == ".png" else raster.geo
+        path = job.path(product, needs_tiff=geo is not None or valid is not None)
+        place = None if path.suffix.lower() == ".png" else geo
         if product == "mask":
             colours = class_colours(predictor.task.num_classes)
-            write_mask(path, mask, task=predictor.task, geo=geo, colours=colours)
+            write_mask(path, mask, task=predictor.task, geo=place, colours=colours)
         elif product == "prob":
-            write_probs(path, probs, geo=geo, class_names=predictor.task.class_names)
+            write_probs(path, probs, geo=place, class_names=predictor.task.class_names)
         else:
-            write_image(path, overlay(to_rgb(pixels), mask, predictor.task), geo=geo)
+            write_image(path, overlay(to_rgb(pixels), mask, predictor.task), geo=place)
         written.append(path)
     return written, pixels.shape[0] * pixels.shape[1], quality
+
+
+def _read(
+    path: Path, in_channels: int
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None, GeoReference | None]:
+    """Return pixels, which of them hold data (None if all do), and their place on the ground."""
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        # Where this reader refuses, as stacks of pages, the other one reads or says why not.
+        with suppress(DataError), open_scene(path, in_channels, NO_OPTIONS) as scene:
+            pixels, valid = scene.reader.read(scene.reader.window)
+            return pixels, None if valid.all() else valid, scene.reader.geo
+    raster = read_raster(path)
+    pixels = raster.pixels if raster.palette is None else apply_palette(raster, path)
+    return pixels, valid_pixels(raster), raster.geo
 
 
 def valid_pixels(raster: Raster) -> NDArray[np.bool_] | None:

@@ -9,9 +9,20 @@ from typing import Literal, cast, get_args
 
 from delineate.data.inventory import list_images
 from delineate.errors import DataError, UnknownNameError, UsageError
+from delineate.polygons.files import SUFFIXES as VECTOR_SUFFIXES
 from delineate.rasters import SUFFIXES, TIFF_SUFFIXES
 
-Product = Literal["mask", "prob", "overlay"]
+Product = Literal["mask", "prob", "overlay", "polygons", "lines"]
+
+VECTOR_PRODUCTS: frozenset[Product] = frozenset({"polygons", "lines"})
+"""Products that are vector files, made from the mask."""
+
+_ENDINGS: dict[Product, str] = {
+    "prob": "_prob.tif",
+    "overlay": "_overlay.png",
+    "polygons": ".gpkg",
+    "lines": "_lines.gpkg",
+}
 
 _PICTURE_SUFFIXES = frozenset({".png", *TIFF_SUFFIXES})
 _NUM_SHOWN = 5
@@ -44,7 +55,7 @@ class Job:
         if product == "mask":
             ending = ".tif" if self.is_multilabel or needs_tiff else ".png"
         else:
-            ending = "_prob.tif" if product == "prob" else "_overlay.png"
+            ending = _ENDINGS[product]
         return self.place.with_name(self.place.name + ending)
 
     @property
@@ -66,13 +77,14 @@ def plan_outputs(
     """Return one job per image, or refuse all before any work.
 
     Masks go to ``NAME.png`` (``NAME.tif`` for a georeferenced image, one with pixels without data,
-    or a multilabel model), probabilities to ``NAME_prob.tif``, overlays to ``NAME_overlay.png``.
+    or a multilabel model), probabilities to ``NAME_prob.tif``, overlays to ``NAME_overlay.png``,
+    polygons to ``NAME.gpkg`` and centre lines to ``NAME_lines.gpkg``.
     Below a source folder the folders are kept. What lies in `out` is not taken for a source.
 
     Args:
         sources: Images, folders of images, and glob patterns.
         out: A folder; where the one source is an image, also a file for the first product.
-        save: Any of ``mask``, ``prob`` and ``overlay``.
+        save: Any of ``mask``, ``prob``, ``overlay``, ``polygons`` and ``lines``.
         is_multilabel: Whether masks have a band per class.
         exist_ok: Whether files that are there may be replaced; a source never is.
 
@@ -111,7 +123,7 @@ def plan_outputs(
 
 def names_file(out: Path) -> bool:
     """Return whether an output is meant as a file, not as a folder."""
-    return out.suffix.lower() in SUFFIXES and not out.is_dir()
+    return out.suffix.lower() in SUFFIXES | set(VECTOR_SUFFIXES) and not out.is_dir()
 
 
 def _order_products(save: Sequence[str]) -> tuple[Product, ...]:
@@ -149,6 +161,8 @@ def _list_sources(sources: Sequence[Path], out: Path) -> list[tuple[Path, Path]]
 def _check_ending(out: Path, product: Product, is_multilabel: bool) -> None:
     needs_tiff = product == "prob" or (product == "mask" and is_multilabel)
     endings = TIFF_SUFFIXES if needs_tiff else _PICTURE_SUFFIXES
+    if product in VECTOR_PRODUCTS:
+        endings = frozenset(VECTOR_SUFFIXES)
     if out.suffix.lower() not in endings:
         choices = " or ".join(sorted(endings))
         raise UsageError(f"--out {out} cannot hold this model's {product}; end it in {choices}")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from delineate.errors import UsageError
 from delineate.files import digest_file
 from delineate.model_file import SegmentationModel, find_model_file, read_model_info
-from delineate.prediction.outputs import Job, names_file, plan_outputs
+from delineate.prediction.outputs import VECTOR_PRODUCTS, Job, names_file, plan_outputs
 from delineate.prediction.predictor import Predictor, load_predictor, wanted_tiling
+from delineate.prediction.scene_options import NO_OPTIONS, SceneOptions, check_refinement
 from delineate.prediction.scenes import check_names, is_streamed
 from delineate.prediction.tile_choice import TileChoice, choose_tiles
 from delineate.prediction.unfinished import Unfinished, unfinished_folder
@@ -40,6 +41,8 @@ class Request:
     """Settings that the user gave."""
     unfinished: Unfinished
     """Where the work lies until it is done."""
+    options: SceneOptions = NO_OPTIONS
+    """What is wanted of rasters besides the model's settings."""
 
     def choose_tiles(self, predictor: Predictor) -> TileChoice:
         """Return how a raster that is computed by bands is tiled."""
@@ -57,6 +60,7 @@ def prepare_request(
     device: str,
     threshold: float | Sequence[float] | None,
     settings: Mapping[str, Any],
+    options: SceneOptions = NO_OPTIONS,
     is_dry: bool = False,
 ) -> Request:
     """Check everything that can be checked beforehand; arguments are those of `predict`.
@@ -79,6 +83,7 @@ def prepare_request(
         "products": sorted(save),
         "tiling": tiling,
         "tile_size_given": "tile_size" in settings,
+        **options.identity(),
         **{
             field.name: getattr(predictor, field.name)
             for field in fields(predictor)
@@ -95,11 +100,13 @@ def prepare_request(
         is_multilabel=kind == "multilabel",
         exist_ok=exist_ok or resume,
     )
-    streamed = frozenset(job.image for job in jobs if is_streamed(job.image))
+    needs_bands = options.needs_bands or bool(VECTOR_PRODUCTS & set(save))
+    check_refinement(options.refine, predictor)
+    streamed = frozenset(job.image for job in jobs if needs_bands or is_streamed(job.image))
     for job in jobs:
         if job.image in streamed:
             check_names(job)
-    return Request(jobs, streamed, predictor, tiling, frozenset(settings), unfinished)
+    return Request(jobs, streamed, predictor, tiling, frozenset(settings), unfinished, options)
 
 
 def merge_flags(overrides: Mapping[str, Any] | None, **named: Any) -> dict[str, Any]:

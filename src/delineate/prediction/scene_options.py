@@ -56,11 +56,15 @@ class SceneOptions:
     """What corrects the probabilities along the edges of the image."""
     cog: bool = False
     """Whether rasters are written as cloud-optimised GeoTIFF."""
+    simplify: float | None = None
+    """Farthest that polygons and lines may leave the pixels' outline, in pixels; None is usual."""
+    line_class: str | None = None
+    """The class of which centre lines are traced; needed where there are several."""
 
     @property
     def needs_bands(self) -> bool:
         """Whether a raster must be computed by bands, whatever its size."""
-        return self != SceneOptions()
+        return self != NO_OPTIONS
 
     @property
     def needs_probs(self) -> bool:
@@ -73,6 +77,10 @@ class SceneOptions:
             return {}
         area = None if self.aoi is None else file_identity(self.aoi)
         return {"scene": {**vars(self), "aoi": area, "bands": list(self.bands)}}
+
+
+NO_OPTIONS = SceneOptions()
+"""A raster as the model's settings say."""
 
 
 @dataclass(frozen=True, eq=False)

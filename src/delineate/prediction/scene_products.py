@@ -11,7 +11,10 @@ import numpy as np
 
 from delineate.files import sweep_temporaries
 from delineate.pictures import class_colours, overlay, to_rgb
+from delineate.polygons import polygonize_raster
+from delineate.polygons.centrelines import trace_centrelines
 from delineate.prediction.journal import BLOCK_WIDTH
+from delineate.prediction.outputs import VECTOR_PRODUCTS
 from delineate.raster_processing.cleaning import postprocess_raster
 from delineate.raster_windows import RasterWriter, create_raster, open_raster
 from delineate.rasters import write_image
@@ -20,9 +23,9 @@ from delineate.tiling import Window
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from delineate.prediction.journal import Journal
-    from delineate.prediction.outputs import Job
+    from delineate.prediction.outputs import Job, Product
     from delineate.prediction.predictor import Predictor
+    from delineate.prediction.scene_options import Finished, SceneOptions
     from delineate.raster_windows import RasterReader
     from delineate.task import Task
 
@@ -33,7 +36,12 @@ _ROWS = 512
 
 
 def write_products(
-    job: Job, predictor: Predictor, journal: Journal, source: RasterReader, scratch: Path
+    job: Job,
+    predictor: Predictor,
+    computed: Finished,
+    source: RasterReader,
+    scratch: Path,
+    options: SceneOptions,
 ) -> list[Path]:
     """Write the products of a raster from its finished bands.
 
@@ -43,9 +51,10 @@ def write_products(
     Args:
         job: What to write.
         predictor: Tells task, thresholds and post-processing.
-        journal: Holds all bands.
+        computed: Holds all of the raster.
         source: The raster.
         scratch: Folder for what is needed in between.
+        options: How rasters are written, and which class has its centre lines traced.
 
     Raises:
         ResourceError: If the disk is full.
@@ -55,37 +64,63 @@ def write_products(
     for product in job.products:
         path = job.path(product, needs_tiff=True)
         sweep_temporaries(path)
-        if product == "prob":
-            _write_probs(path, predictor.task, journal, source)
-        elif product == "mask":
-            mask = path
-            _write_mask(path, predictor, journal, source, scratch)
-        else:
-            if not mask.exists():
-                _write_mask(mask, predictor, journal, source, scratch)
-            write_image(path, _picture(source, mask, predictor.task))
         files.append(path)
+        if product == "prob":
+            _write_probs(path, predictor.task, computed, source, is_cog=options.cog)
+            continue
+        if product == "mask":
+            mask = path
+        if product == "mask" or not mask.exists():
+            _write_mask(mask, predictor, computed, source, scratch, is_cog=options.cog)
+        if product == "overlay":
+            write_image(path, _picture(source, mask, predictor.task))
+        elif product in VECTOR_PRODUCTS:
+            probs = job.path("prob") if "prob" in job.products else None
+            files.append(_write_vectors(product, path, mask, probs, predictor.task, options))
     return files
 
 
+def _write_vectors(
+    product: Product, path: Path, mask: Path, probs: Path | None, task: Task, options: SceneOptions
+) -> Path:
+    """Write polygons or centre lines and return the style file beside them."""
+    shared: dict[str, Any] = {"colours": class_colours(task.num_classes), "exist_ok": True}
+    if options.simplify is not None:
+        shared["tolerance"] = options.simplify
+    if product == "polygons":
+        style = polygonize_raster(mask, path, task, probs=probs, **shared).style
+    else:
+        style = trace_centrelines(mask, path, task, class_name=options.line_class, **shared).style
+    assert style is not None
+    return style
+
+
 def _write_mask(
-    path: Path, predictor: Predictor, journal: Journal, source: RasterReader, scratch: Path
+    path: Path,
+    predictor: Predictor,
+    computed: Finished,
+    source: RasterReader,
+    scratch: Path,
+    *,
+    is_cog: bool,
 ) -> None:
     is_changed = any(predictor.postprocessing.values())
     raw = scratch / "raw.tif" if is_changed else path
-    with _create_mask(raw, predictor.task, source) as writer:
+    with _create_mask(raw, predictor.task, source, is_cog=is_cog and not is_changed) as writer:
         for window in _windows(source):
-            writer.write(window, _labels(journal.read(window), predictor, journal))
+            writer.write(window, _labels(computed.read(window), predictor, computed))
     if is_changed:
         # In the scratch folder, where a kill in the middle of it leaves nothing for good.
         cleaned = scratch / "cleaned.tif"
-        postprocess_raster(raw, cleaned, predictor.task, **predictor.postprocessing)
+        postprocess_raster(raw, cleaned, predictor.task, cog=is_cog, **predictor.postprocessing)
         cleaned.replace(path)
         raw.unlink()
 
 
 @contextmanager
-def _create_mask(path: Path, task: Task, source: RasterReader) -> Iterator[RasterWriter]:
+def _create_mask(
+    path: Path, task: Task, source: RasterReader, *, is_cog: bool
+) -> Iterator[RasterWriter]:
     """Create a mask as `rasters.write_mask` would write it."""
     table = None
     if task.kind == "multiclass":
@@ -101,11 +136,14 @@ def _create_mask(path: Path, task: Task, source: RasterReader) -> Iterator[Raste
         nodata=task.ignore_index,
         palette=table,
         names=task.class_names if is_multilabel else (),
+        cog=is_cog,
     ) as writer:
         yield writer
 
 
-def _write_probs(path: Path, task: Task, journal: Journal, source: RasterReader) -> None:
+def _write_probs(
+    path: Path, task: Task, computed: Finished, source: RasterReader, *, is_cog: bool
+) -> None:
     with create_raster(
         path,
         source.height,
@@ -115,13 +153,14 @@ def _write_probs(path: Path, task: Task, journal: Journal, source: RasterReader)
         geo=source.geo,
         nodata=float("nan"),
         names=task.class_names,
+        cog=is_cog,
     ) as writer:
         for window in _windows(source):
-            writer.write(window, journal.read(window))
+            writer.write(window, computed.read(window))
 
 
-def _labels(stored: NDArray[Any], predictor: Predictor, journal: Journal) -> NDArray[Any]:
-    if not journal.is_prob:
+def _labels(stored: NDArray[Any], predictor: Predictor, computed: Finished) -> NDArray[Any]:
+    if not computed.is_prob:
         return stored
     labels = predictor.task.mask(stored, predictor.thresholds)
     is_missing = np.isnan(stored[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,14 @@ import numpy as np
 from delineate.errors import DataError, ShapeError, UsageError
 from delineate.files import check_free_space
 from delineate.prediction.journal import open_journal, read_header, remove_journal, resume_journal
+from delineate.prediction.outputs import VECTOR_PRODUCTS
+from delineate.prediction.scene_options import (
+    NO_OPTIONS,
+    SceneOptions,
+    check_refinement,
+    finish_scene,
+    open_scene,
+)
 from delineate.prediction.scene_products import write_products
 from delineate.prediction.streaming import memory_per_pixel, plan_strips, stream_bands
 from delineate.prediction.tile_choice import TileChoice
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
     from delineate.prediction.journal import Journal
     from delineate.prediction.outputs import Job
     from delineate.prediction.predictor import Predictor
+    from delineate.prediction.scene_options import Scene
     from delineate.prediction.seams import SeamSums
     from delineate.prediction.streaming import Band, Strip
     from delineate.preprocessing import Preprocessing
@@ -40,6 +49,9 @@ STREAMED_PIXELS = 2**24
 
 MASK_BYTES = 0.1
 """Bytes of a pixel of a deflated mask, as estimated before the start; most masks take less."""
+
+_VECTOR_BYTES = 2
+"""Bytes of a pixel that the tracing of its borders takes, as estimated before the start."""
 
 _STATISTICS_SIDES = (512, 8192)
 
@@ -93,15 +105,35 @@ def plan_scene(predictor: Predictor, source: RasterReader) -> ScenePlan:
     return ScenePlan(tiles, plan_strips(tiles, per_pixel))
 
 
-def disk_bytes(job: Job, predictor: Predictor, height: int, width: int) -> int:
-    """Return an estimate of the bytes that a raster's results and unfinished work take."""
+def disk_bytes(
+    job: Job,
+    predictor: Predictor,
+    num_pixels: int,
+    *,
+    num_computed: int | None = None,
+    options: SceneOptions = NO_OPTIONS,
+) -> int:
+    """Return an estimate of the bytes that an image's results and unfinished work take.
+
+    Args:
+        job: What is written.
+        predictor: Tells classes and post-processing.
+        num_pixels: Pixels of the results.
+        num_computed: Pixels that the network computes, where these are others.
+        options: Tell what is kept in between.
+    """
     task = predictor.task
-    mask = MASK_BYTES * (task.num_classes if task.kind == "multilabel" else 1)
+    mask = MASK_BYTES * num_pixels * (task.num_classes if task.kind == "multilabel" else 1)
+    probs = 4 * task.num_classes
     # Unfinished work holds the probabilities where they are wanted, else the mask.
-    total = 2 * 4 * task.num_classes if "prob" in job.products else mask
+    is_prob = "prob" in job.products or options.needs_probs
+    total = probs * (num_computed or num_pixels) if is_prob else mask
+    total += probs * num_pixels if "prob" in job.products else 0
     total += mask if "mask" in job.products else 0
     total += mask if any(predictor.postprocessing.values()) else 0
-    return int(total * height * width)
+    total += mask if options.cog else 0
+    total += _VECTOR_BYTES * num_pixels if VECTOR_PRODUCTS & set(job.products) else 0
+    return int(total)
 
 
 def check_names(job: Job) -> None:
@@ -111,10 +143,11 @@ def check_names(job: Job) -> None:
         UsageError: If the mask was to be a PNG.
     """
     first = job.path(job.products[0], needs_tiff=True)
-    if job.products[0] != "overlay" and first.suffix.lower() not in TIFF_SUFFIXES:
+    is_raster = job.products[0] in ("mask", "prob")
+    if is_raster and first.suffix.lower() not in TIFF_SUFFIXES:
         raise UsageError(
-            f"{job.image} has more than {STREAMED_PIXELS} pixels, and such results are written as "
-            f"GeoTIFF; name a .tif file instead of {first}"
+            f"{job.image} is computed by bands, because of its size or of an option that asks for "
+            f"it, and such results are written as GeoTIFF; name a .tif file instead of {first}"
         )
 
 
@@ -124,6 +157,7 @@ def predict_scene(
     unfinished: Unfinished,
     choose: Callable[[Predictor], TileChoice],
     *,
+    options: SceneOptions = NO_OPTIONS,
     on_plan: Callable[[int], None] = lambda _: None,
     on_tiles: Callable[[int], None] = lambda _: None,
 ) -> tuple[list[Path], SceneSummary]:
@@ -134,6 +168,7 @@ def predict_scene(
         job: The raster and what to write.
         unfinished: Keeps a journal until the whole prediction is done.
         choose: Chooses the tiles; called when work begins, not when it goes on.
+        options: How the raster is opened, and what is done with its probabilities.
         on_plan: Called once with the number of tiles left to compute.
         on_tiles: Called with the number of tiles done since the last call.
 
@@ -150,17 +185,17 @@ def predict_scene(
     folder = unfinished.folder / name
     with (
         _named_errors(job.image),
-        _open_source(job.image, predictor.preprocessing.in_channels) as source,
-        _open_work(unfinished, folder, source, predictor, job, choose) as journal,
+        open_scene(job.image, predictor.preprocessing.in_channels, options) as scene,
+        _open_work(unfinished, folder, scene, predictor, job, choose, options) as journal,
     ):
         choice = TileChoice.from_dict(journal.header["choice"])
         tiled = choice.apply(predictor)
-        plan = plan_scene(tiled, source)
+        plan = plan_scene(tiled, scene.reader)
         first = divmod(len(journal), len(plan.tiles.rows))
         on_plan(_num_left(plan, first))
         for band in stream_bands(
             tiled.tile_probs,
-            source,
+            scene.reader,
             _fixed_preprocessing(predictor, journal),
             plan.tiles,
             plan.strips,
@@ -170,23 +205,11 @@ def predict_scene(
             on_tiles=on_tiles,
         ):
             journal.add(band.window, _stored(band, predictor, journal), band.seams)
-        files = write_products(job, predictor, journal, source, folder)
-    summary = SceneSummary(
-        job.image, source.height, source.width, plan.tiles.num_tiles, choice, journal.seams
-    )
+        computed = finish_scene(journal, scene, predictor, options)
+        files = write_products(job, predictor, computed, scene.original, folder, options)
+        height, width = scene.original.height, scene.original.width
+    summary = SceneSummary(job.image, height, width, plan.tiles.num_tiles, choice, journal.seams)
     return files, summary
-
-
-@contextmanager
-def _open_source(path: Path, in_channels: int) -> Iterator[RasterReader]:
-    """Open with the bands that the model takes: with alpha only where it was trained with it."""
-    with ExitStack() as stack:
-        source = stack.enter_context(open_raster(path))
-        if source.count == in_channels - 1:
-            with suppress(UsageError):
-                bands = range(1, in_channels + 1)
-                source = stack.enter_context(open_raster(path, bands=bands))
-        yield source
 
 
 @contextmanager
@@ -202,10 +225,11 @@ def _named_errors(path: Path) -> Iterator[None]:
 def _open_work(
     unfinished: Unfinished,
     folder: Path,
-    source: RasterReader,
+    scene: Scene,
     predictor: Predictor,
     job: Job,
     choose: Callable[[Predictor], TileChoice],
+    options: SceneOptions,
 ) -> Iterator[Journal]:
     """Go on with the work in a folder, or begin it."""
     identity = file_identity(job.image)
@@ -213,18 +237,26 @@ def _open_work(
         with resume_journal(folder, identity) as journal:
             yield journal
         return
+    check_refinement(options.refine, predictor)
+    source = scene.reader
     empty = np.zeros((1, 1, source.count), source.dtype)
     convert_channels(empty, predictor.preprocessing.in_channels)
     check_free_space(
         job.path(job.products[0], needs_tiff=True),
-        disk_bytes(job, predictor, source.height, source.width),
+        disk_bytes(
+            job,
+            predictor,
+            scene.original.height * scene.original.width,
+            num_computed=source.height * source.width,
+            options=options,
+        ),
     )
     preprocessing = predictor.preprocessing.for_windows(source.dtype, _parts(source))
     choice = choose(predictor)
     choice.apply(predictor).plan(source.height, source.width)
     unfinished.make()
     num_bands = predictor.task.num_classes if predictor.task.kind == "multilabel" else 1
-    is_prob = "prob" in job.products
+    is_prob = "prob" in job.products or options.needs_probs
     opened = open_journal(
         folder,
         identity,
