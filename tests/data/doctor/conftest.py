@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,17 @@ Diagnose = Callable[..., Diagnosis]
 Find = Callable[..., dict[str, Finding]]
 
 
+@pytest.fixture(scope="session")
+def drawn_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    write_sample("cells", folder, num_images=12, size=96)
+    return folder
+
+
 @pytest.fixture
-def cells(tmp_path: Path) -> Path:
+def cells(drawn_cells: Path, tmp_path: Path) -> Path:
     """A clean set of twelve grey images of cells, with masks of 0 and 255."""
-    write_sample("cells", tmp_path / "cells", num_images=12, size=96)
-    return tmp_path / "cells"
+    return Path(shutil.copytree(drawn_cells, tmp_path / "cells"))
 
 
 @pytest.fixture
