@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+import tracemalloc
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from delineate.errors import UsageError
 from delineate.models import build_model
 from delineate.prediction.engines import torch_engine
-from delineate.prediction.predictor import Predictor
+from delineate.prediction.predictor import Predictor, network_halo
 from delineate.prediction.seams import SeamSums
 from delineate.prediction.streaming import memory_per_pixel, plan_strips, stream_bands
 from delineate.preprocessing import Preprocessing
@@ -171,3 +173,81 @@ def test_exact_tiling_equals_the_whole_image(
     np.testing.assert_allclose(predictor.predict_probs(source.pixels), whole, rtol=0, atol=1e-5)
     assert seams.largest < 1e-5
     assert (seams.count > 0) == (predictor.plan(*shape).num_tiles > 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "halo", "shape"), [("unet", 107, (2048, 2048)), ("resunet", 137, (1100, 1300))]
+)
+def test_networks_of_four_poolings_are_exact_on_large_images(
+    name: str, halo: int, shape: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    network = build_model(name, 1, 1, width=4, depth=4).eval()
+    assert network.halo == halo
+    engine = torch_engine(network, CPU)
+    source = noise_source(*shape)
+    with torch.inference_mode():
+        image = torch.from_numpy(GREY.network_input(source.pixels))
+        whole = engine(image[None]).sigmoid()[0].numpy()
+    predictor = Predictor(
+        *(engine, BINARY, GREY), tile_size=(1024, 768), tiling="exact",
+        stride=network.stride, halo=network.halo,
+    )  # fmt: skip
+    streamed, seams, _ = run(predictor, source)
+    np.testing.assert_allclose(streamed, whole, rtol=0, atol=2e-6)
+    assert 0 <= seams.largest <= 2e-6
+    assert seams.count > 3000
+
+
+def test_networks_that_normalise_whole_tiles_are_not_called_exact() -> None:
+    torch.manual_seed(0)
+    network = build_model("unet", 1, 1, width=4, depth=2, norm="instance").eval()
+    assert network_halo(network) is None
+    predictor = Predictor(torch_engine(network, CPU), BINARY, GREY, tile_size=(96, 96))
+    with pytest.raises(UsageError, match="normalises over whole tiles"):
+        replace(predictor, tiling="exact").plan(300, 300)
+    _, seams, _ = run(predictor, noise_source(300, 300))
+    assert seams.mean is not None
+    assert seams.mean > 1e-4
+
+
+@dataclass
+class EndlessSource:
+    """A raster of any size that is made up as it is read."""
+
+    height: int
+    width: int
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.uint8)
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        pixels = np.full((window.height, window.width, 3), window.row % 251, np.uint8)
+        return pixels, np.ones((window.height, window.width), dtype=bool)
+
+
+def peak_bytes(height: int, width: int) -> int:
+    plan = plan_tiles(height, width, (64, 64), "blended")
+    preprocessing = Preprocessing(3)
+    tracemalloc.start()
+    try:
+        for _ in stream_bands(
+            lambda tiles: np.zeros((len(tiles), 2, *tiles.shape[2:]), np.float32),
+            EndlessSource(height, width),
+            preprocessing,
+            plan,
+            plan_strips(plan, memory_per_pixel(3, 2)),
+            num_classes=2,
+        ):
+            pass
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_raster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("delineate.prediction.streaming.MAX_STRIP_WIDTH", 1024)
+    small, tall, wide = peak_bytes(600, 1300), peak_bytes(3000, 1300), peak_bytes(600, 6000)
+    assert small < 64 * 1024 * memory_per_pixel(3, 2) * 1.5
+    assert max(tall, wide) < 1.1 * small

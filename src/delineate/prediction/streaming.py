@@ -191,10 +191,13 @@ def stream_bands(
     batches = _read_batches(source, preprocessing, plan, strips, batch_size, first)
     events = ahead(_compute(tile_probs, ahead(batches, BATCHES_AHEAD)), BATCHES_AHEAD)
     blender = None
+    # One for all strips: two at once would be the peak of the memory.
+    height = max(row.kept_stop - row.kept_start for row in plan.rows)
+    room = np.empty((num_classes, height, max(s.stop - s.start for s in strips)), np.float32)
     with closing(events):
         for event in events:
             if blender is None or blender.number != event.strip:
-                blender = _Blender(event.strip, strips[event.strip], plan, event.row, num_classes)
+                blender = _Blender(event.strip, strips[event.strip], plan, event.row, room)
             is_wanted = (event.strip, event.row) >= first
             if isinstance(event, _Batch):
                 blender.add(event)
@@ -295,14 +298,19 @@ class _Blender:
     """Sums the shares of a strip's tiles; holds the rows that are not final."""
 
     def __init__(
-        self, number: int, strip: Strip, plan: TilePlan, first_row: int, num_classes: int
+        self,
+        number: int,
+        strip: Strip,
+        plan: TilePlan,
+        first_row: int,
+        room: NDArray[np.float32],
     ) -> None:
         self.number = number
         self.strip = strip
         self.plan = plan
         self.top = plan.rows[first_row].kept_start
-        height = max(row.kept_stop - row.kept_start for row in plan.rows)
-        self.sums = np.zeros((num_classes, height, strip.stop - strip.start), dtype=np.float32)
+        self.sums = room[:, :, : strip.stop - strip.start]
+        self.sums[:] = 0
         self.meter = SeamMeter(plan.rows, strip.cols)
         self.num_final = 0
 
