@@ -52,7 +52,8 @@ OBJECT_SCORES = (
 
 OBJECT_COUNTS = ("num_objects", "num_predicted", "num_matched", "num_missed", "num_spurious")
 
-_LARGEST_TABLE = 2**22  # pairs of labels that are counted in a table; more are sorted
+_LARGEST_TABLE = 2**20  # pairs of labels that are counted in a table; more are sorted
+_BLOCK = 2**17  # pixels whose numbers stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -142,14 +143,22 @@ def _overlaps(
     true: NDArray[np.int32], predicted: NDArray[np.int32], num_labels: tuple[int, int]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Return the labels of each pair of objects that share pixels, and how many they share."""
-    shared = np.flatnonzero((true > 0) & (predicted > 0))
-    pairs = true.ravel()[shared].astype(np.intp) * num_labels[1] + predicted.ravel()[shared]
-    if num_labels[0] * num_labels[1] <= _LARGEST_TABLE:
-        table = np.bincount(pairs)
+    size = num_labels[0] * num_labels[1]
+    if size <= _LARGEST_TABLE:
+        table = np.zeros(size, dtype=np.intp)
+        rows = max(1, _BLOCK // true.shape[1])
+        for start in range(0, true.shape[0], rows):
+            block = slice(start, start + rows)
+            pairs = true[block].astype(np.intp) * num_labels[1] + predicted[block]
+            counts = np.bincount(pairs.ravel())
+            table[: counts.size] += counts
         found = np.flatnonzero(table)
         overlaps = table[found]
     else:
+        pairs = true.astype(np.intp) * num_labels[1] + predicted
         found, overlaps = np.unique(pairs, return_counts=True)
+    is_shared = (found >= num_labels[1]) & (found % num_labels[1] > 0)
+    found, overlaps = found[is_shared], overlaps[is_shared]
     of_true, of_predicted = np.divmod(found, num_labels[1])
     return of_true, of_predicted, overlaps
 
