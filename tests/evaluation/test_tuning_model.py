@@ -64,7 +64,7 @@ def test_training_ends_with_a_choice_and_its_proof(trained: Path) -> None:
         assert proof["luck"] == pytest.approx(proof["gain"] - proof["nested_gain"]["estimate"])
     assert model.metrics["validation"]["threshold"] == tuning["thresholds"][0]
     (curve,) = tuning["curves"].values()
-    assert max(curve["scores"]) == pytest.approx(tuning["proofs"]["threshold"]["after"], abs=0.05)
+    assert max(curve["scores"]) == pytest.approx(tuning["proofs"]["threshold"]["after"])
     assert curve["thresholds"] == sorted(curve["thresholds"])
     notes = (trained / "plan.md").read_text(encoding="utf-8")
     assert "## Threshold and post-processing" in notes

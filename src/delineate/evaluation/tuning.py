@@ -45,8 +45,6 @@ FORMAT_VERSION = 1
 _SECONDS_PER_MEGAPIXEL = 5.0
 _SECONDS_PER_IMAGE = 0.1
 """What one class at one pair of radii may take, until the first has been measured."""
-_CURVE_STEP = 4
-"""Levels between the points of the stored curves."""
 
 
 @dataclass(frozen=True)
@@ -292,12 +290,12 @@ def _choose(
 
 
 def _curves(table: SearchTable) -> dict[str, dict[str, list[float | None]]]:
-    levels = range(_CURVE_STEP, NUM_LEVELS, _CURVE_STEP)
+    levels = range(1, NUM_LEVELS)
     scores = table.objective.score(table.sums[:, 0].sum(axis=0))
     return {
         name: {
             "thresholds": list(thresholds_of(levels)),
-            "scores": [float(s) if np.isfinite(s) else None for s in curve[list(levels)]],
+            "scores": [float(s) if np.isfinite(s) else None for s in curve[1:]],
         }
         for name, curve in zip(table.task.class_names, scores, strict=True)
     }
