@@ -41,6 +41,9 @@ MAX_SAMPLED = 4_000_000
 """Pixels of a channel from which the mean and the deviation are taken, at most about this many."""
 
 
+MAX_COUNTED = 1 << 22
+"""Pixels that are counted at a time; float32 counts to 2^24 without a gap."""
+
 MAX_SHRUNK = 2048
 """Rows or columns of an image that its thumbnail is averaged from, at most about twice this."""
 
@@ -174,7 +177,7 @@ def _measure(record: ImageRecord, raster: Raster, pixels: NDArray[Any]) -> Image
     if usable is not None and usable.all():
         usable = None
     channels = tuple(
-        _measure_channel(pixels[..., channel], usable) for channel in range(pixels.shape[2])
+        measure_channel(pixels[..., channel], usable) for channel in range(pixels.shape[2])
     )
     return replace(
         record,
@@ -188,9 +191,12 @@ def _measure(record: ImageRecord, raster: Raster, pixels: NDArray[Any]) -> Image
     )
 
 
-def _measure_channel(
-    values: NDArray[Any], usable: NDArray[np.bool_] | None
+def measure_channel(
+    values: NDArray[Any], usable: NDArray[np.bool_] | None = None
 ) -> ChannelRecord | None:
+    """Return what one channel, (H, W), holds where it is `usable`; None if it is so nowhere."""
+    if values.dtype in (np.uint8, np.uint16):
+        return _measure_histogram(_count_values(values, usable))
     flat = values.ravel() if usable is None else values[usable]
     if not flat.size:
         return None
@@ -203,6 +209,35 @@ def _measure_channel(
         deviation=float(sampled.std()),
         share_at_low=float((flat == low).mean()),
         share_at_high=float((flat == high).mean()),
+    )
+
+
+def _count_values(values: NDArray[Any], usable: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+    """Return how many pixels have each value, by strips, as OpenCV counts in float32."""
+    size = int(np.iinfo(values.dtype).max) + 1
+    counts = np.zeros(size, np.int64)
+    num_rows = max(1, MAX_COUNTED // max(1, values.shape[1]))
+    for start in range(0, len(values), num_rows):
+        strip = np.ascontiguousarray(values[start : start + num_rows])
+        mask = None if usable is None else usable[start : start + num_rows].astype(np.uint8)
+        counts += cv2.calcHist([strip], [0], mask, [size], [0, size]).ravel().astype(np.int64)
+    return counts
+
+
+def _measure_histogram(counts: NDArray[np.int64]) -> ChannelRecord | None:
+    total = int(counts.sum())
+    if not total:
+        return None
+    levels = np.flatnonzero(counts)
+    shares = counts[levels] / total
+    mean = float((levels * shares).sum())
+    return ChannelRecord(
+        low=float(levels[0]),
+        high=float(levels[-1]),
+        mean=mean,
+        deviation=float(np.sqrt(((levels - mean) ** 2 * shares).sum())),
+        share_at_low=float(shares[0]),
+        share_at_high=float(shares[-1]),
     )
 
 
