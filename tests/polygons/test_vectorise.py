@@ -169,6 +169,9 @@ def test_small_regions_are_left_out_and_nothing_is_a_file(tmp_path: Path) -> Non
     assert polygonize_raster(path, tmp_path / "a.gpkg", BINARY, min_area=2).num_polygons == 1
     assert polygonize_raster(path, tmp_path / "b.gpkg", BINARY, min_area=99).num_polygons == 0
     assert len(features_of(tmp_path / "b.gpkg")[0]) == 0
+    assert read_info(tmp_path / "b.gpkg")["ogr_types"] == [
+        *("OFTInteger64", "OFTString", "OFTInteger64", "OFTReal"),
+    ]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.gpkg", "b.gpkg", "mask.tif"]
 
 

@@ -25,6 +25,7 @@ SUFFIXES = (".gpkg", ".geojson", ".json")
 """Endings of the vector files that are written."""
 
 _BATCH = 5000
+_TYPES: dict[str, Any] = {"id": np.int64, "class": object, "class_index": np.int64}
 _DEGREE_DIGITS = 7  # about a centimetre, https://www.rfc-editor.org/rfc/rfc7946#section-11.2
 
 
@@ -131,7 +132,10 @@ def _write_geopackage(
     first: list[Feature] = next(batches, [])
     for batch in (first, *batches) if first else ([],):
         shapes = _placed(batch, geo, to_degrees=False) if batch else np.zeros(0, object)
-        columns = [_column([feature.attributes[name] for feature in batch]) for name in fields]
+        columns = [
+            np.array([feature.attributes[name] for feature in batch], _TYPES.get(name, np.float64))
+            for name in fields
+        ]
         write(
             str(temporary),
             geometry=shapely.to_wkb(shapes),
@@ -145,10 +149,6 @@ def _write_geopackage(
         )
         count += len(batch)
     return count
-
-
-def _column(values: Sequence[Any]) -> NDArray[Any]:
-    return np.array(values, dtype=object if values and isinstance(values[0], str) else None)
 
 
 def _write_geojson(temporary: Path, features: Iterable[Feature], geo: GeoReference | None) -> int:
