@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from sklearn.metrics import f1_score, jaccard_score
 
 from delineate.config import DataConfig, Settings, TaskConfig, dump_settings
+from delineate.data.image_digest import digest_pixels
 from delineate.data.inventory import build_inventory
 from delineate.data.masks import inspect_masks
 from delineate.errors import DataError, ModelFileError, UsageError
@@ -165,3 +167,20 @@ def test_mistakes_are_named(run: Path, data: Path, tmp_path: Path) -> None:
         evaluate(tmp_path / "missing", data)
     with pytest.raises(DataError, match=r"no images in its test split \(6 train, 4 val, 0 test\)"):
         evaluate(run, data, overrides={"data": {"split": (0.6, 0.4, 0.0)}})
+
+
+def test_copies_of_training_images_are_called_out(
+    model: SegmentationModel, data: Path, tmp_path: Path
+) -> None:
+    copied = build_inventory(data, GROUPED).of("test")[1]
+    digest = digest_pixels(np.asarray(Image.open(copied.image)))
+    leaky = replace(model, reference={"images": [digest, "0" * 12]})
+    evaluation = evaluate(leaky, data, device="cpu", out=tmp_path / "leaky")
+    alert = evaluation.alerts[0]
+    assert "1 of the 4 images scored here are training images" in alert
+    assert copied.name in alert
+    assert f'role="alert">{alert[:60]}' in evaluation.report_path.read_text("utf-8")
+    images = evaluation.metrics["images"]
+    assert [image["quality"]["in_training"] for image in images] == [False, True, False, False]
+    clean = evaluate(model, data, device="cpu", out=tmp_path / "clean")
+    assert not any("training images of this" in alert for alert in clean.alerts)
