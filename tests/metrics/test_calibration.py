@@ -145,7 +145,7 @@ def test_nothing_counted_is_undefined() -> None:
 def test_refusals_name_the_values() -> None:
     with pytest.raises(UsageError, match="power of two of bins, up to 256"):
         CalibrationCounts(BINARY, 10)
-    with pytest.raises(ShapeError, match=r"\[0, 1\], got .* for class 'cell'"):
+    with pytest.raises(ShapeError, match=r"'cell' must lie in \[0, 1\], got 1.5 to 1.5"):
         fill(BINARY, np.asarray([[[1.5]]]), np.asarray([[1]]))
     with pytest.raises(ShapeError, match=r"\(1, 1, 2\) do not fit a target \(1, 3\)"):
         fill(BINARY, np.zeros((1, 1, 2)), np.zeros((1, 3), np.uint8))

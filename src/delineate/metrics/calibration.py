@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from delineate.errors import ShapeError, UsageError
+from delineate.metrics.classes import class_probs, counted_pixels
 from delineate.metrics.confusion import mean_of_defined
 from delineate.metrics.fixed_point import as_float, carry, sum_by_bin, sum_exactly
 
@@ -97,39 +98,17 @@ class CalibrationCounts:
         Raises:
             ShapeError: If shapes do not fit, or a counted probability is not in [0, 1].
         """
-        multilabel = self.task.kind == "multilabel"
-        expected = target.shape if multilabel else (self.task.num_classes, *target.shape)
-        if probs.shape != expected or probs.shape[0] != self.task.num_classes:
-            raise ShapeError(
-                f"probabilities {probs.shape} do not fit a target {target.shape} of "
-                f"{self.task.num_classes} classes"
-            )
-        counted = target != self.task.ignore_index
-        if valid is not None:
-            counted = counted & valid
-        if multilabel:
-            for index in range(self.task.num_classes):
-                kept = counted[index]
-                self._add(index, probs[index][kept], target[index][kept] == 1)
-            return
-        probs, target = probs[:, counted], target[counted]
-        if self.task.kind == "binary":
-            self._add(0, probs[0], target == 1)
-            return
-        for index in range(self.task.num_classes):
-            self._add(index, probs[index], target == index)
-        self._add(self.task.num_classes, probs.max(axis=0), target == probs.argmax(axis=0))
+        for index, values, positive in class_probs(probs, target, self.task, valid):
+            self._add(index, values, positive)
+        if self.task.kind == "multiclass":
+            highest, is_right = probs.max(axis=0), target == probs.argmax(axis=0)
+            counted = counted_pixels(target, self.task, valid)
+            if counted is not None:
+                highest, is_right = highest[counted], is_right[counted]
+            self._add(self.task.num_classes, highest.ravel(), is_right.ravel())
 
     def _add(self, row: int, probs: NDArray[Any], positive: NDArray[np.bool_]) -> None:
         """Add probabilities and what came true, both (N,)."""
-        if not probs.size:
-            return
-        # The negated form also catches NaN.
-        if not (probs.min() >= 0 and probs.max() <= 1):
-            raise ShapeError(
-                f"probabilities must lie in [0, 1], got {probs.min()} to {probs.max()} for class "
-                f"{(*self.task.class_names, 'of the top label')[row]!r}"
-            )
         for start in range(0, probs.size, _BLOCK):
             block = slice(start, start + _BLOCK)
             self._add_block(row, probs[block].astype(np.float64), positive[block])

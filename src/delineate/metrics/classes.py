@@ -1,4 +1,4 @@
-"""The masks of the single classes of an image."""
+"""The masks and the probabilities of the single classes of an image."""
 
 from __future__ import annotations
 
@@ -33,6 +33,65 @@ def window_of_both(mask: NDArray[Any], target: NDArray[Any]) -> tuple[slice, sli
     either = np.ascontiguousarray((mask != 0) | (target != 0))
     left, top, width, height = cv2.boundingRect(either.view(np.uint8))
     return slice(top, top + height), slice(left, left + width)
+
+
+def counted_pixels(
+    target: NDArray[Any], task: Task, valid: NDArray[np.bool_] | None
+) -> NDArray[np.bool_] | None:
+    """Return where a target is not ignored and `valid` holds; None if everywhere."""
+    counted = np.asarray(target != task.ignore_index)
+    if valid is not None:
+        counted = counted & valid
+    return None if counted.all() else counted
+
+
+class ClassProbs(NamedTuple):
+    """One class at the pixels of an image that count."""
+
+    class_index: int
+    """Of the class in `task.class_names`."""
+    probs: NDArray[np.floating[Any]]
+    """Probabilities in [0, 1], (N,)."""
+    positive: NDArray[np.bool_]
+    """Whether the target is this class, (N,)."""
+
+
+def class_probs(
+    probs: NDArray[Any], target: NDArray[Any], task: Task, valid: NDArray[np.bool_] | None = None
+) -> Iterator[ClassProbs]:
+    """Yield the probabilities of each class, one against the rest.
+
+    Args:
+        probs: Probabilities in [0, 1], (C, H, W).
+        target: Labels, (H, W); multilabel (C, H, W); `task.ignore_index` does not count.
+        task: The classes.
+        valid: Pixels that count, (H, W); None counts all.
+
+    Raises:
+        ShapeError: If shapes do not fit, or a counted probability is not in [0, 1].
+    """
+    expected = target.shape if task.kind == "multilabel" else (task.num_classes, *target.shape)
+    if probs.shape != expected or probs.shape[0] != task.num_classes:
+        raise ShapeError(
+            f"probabilities {probs.shape} do not fit a target {target.shape} of "
+            f"{task.num_classes} classes"
+        )
+    counted = None if task.kind == "multilabel" else counted_pixels(target, task, valid)
+    for index, name in enumerate(task.class_names):
+        labels, values = target, probs[index]
+        if task.kind == "multilabel":
+            labels = target[index]
+            counted = counted_pixels(labels, task, valid)
+        if counted is not None:
+            labels, values = labels[counted], values[counted]
+        # The negated form also catches NaN.
+        if values.size and not (values.min() >= 0 and values.max() <= 1):
+            raise ShapeError(
+                f"probabilities of class {name!r} must lie in [0, 1], got {values.min()} to "
+                f"{values.max()}"
+            )
+        positive = labels == (index if task.kind == "multiclass" else 1)
+        yield ClassProbs(index, values.ravel(), np.asarray(positive).ravel())
 
 
 class ClassPlanes(NamedTuple):
@@ -74,14 +133,11 @@ def class_planes(
             of_mask, of_target = mask[index], target[index]
         elif task.kind == "multiclass":
             label = index
-        counted = np.asarray(of_target != task.ignore_index)
-        if valid is not None:
-            counted &= valid
-        is_all = bool(counted.all())
+        counted = counted_pixels(of_target, task, valid)
         truth = np.asarray(of_target == label)
         yield ClassPlanes(
             index,
             np.asarray(of_mask == label),
-            truth if is_all else truth & counted,
-            None if is_all else counted,
+            truth if counted is None else truth & counted,
+            counted,
         )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from delineate.errors import ShapeError, UnknownNameError, UsageError
+from delineate.metrics.classes import class_probs
 from delineate.metrics.confusion import ConfusionCounts, Scores, score_counts
 
 if TYPE_CHECKING:
@@ -126,55 +127,13 @@ class ProbabilityHistogram:
         Raises:
             ShapeError: If shapes do not fit, or a counted probability is not in [0, 1].
         """
-        multilabel = self.task.kind == "multilabel"
-        labelled = target.shape if multilabel else (self.task.num_classes, *target.shape)
-        if probs.shape != labelled or probs.shape[0] != self.task.num_classes:
-            raise ShapeError(
-                f"probabilities {probs.shape} do not fit a target {target.shape} of "
-                f"{self.task.num_classes} classes"
-            )
-        if multilabel:
-            for index in range(self.task.num_classes):
-                counted = self._counted(target[index], valid)
-                self._add(index, probs[index], target[index] == 1, counted)
-            return
-        counted = self._counted(target, valid)
-        for index in range(self.task.num_classes):
-            positive = target == (1 if self.task.kind == "binary" else index)
-            self._add(index, probs[index], positive, counted)
-
-    def _counted(
-        self, target: NDArray[Any], valid: NDArray[np.bool_] | None
-    ) -> NDArray[np.bool_] | None:
-        counted = np.asarray(target != self.task.ignore_index)
-        if valid is not None:
-            counted &= valid
-        return None if counted.all() else counted
-
-    def _add(
-        self,
-        index: int,
-        probs: NDArray[Any],
-        positive: NDArray[np.bool_],
-        counted: NDArray[np.bool_] | None,
-    ) -> None:
-        if counted is not None:
-            probs, positive = probs[counted], positive[counted]
-        if not probs.size:
-            return
-        # The negated form also catches NaN.
-        if not (probs.min() >= 0 and probs.max() <= 1):
-            raise ShapeError(
-                f"probabilities of class {self.task.class_names[index]!r} must lie in [0, 1], "
-                f"got {probs.min()} to {probs.max()}"
-            )
-        probs, positive = probs.ravel(), positive.ravel()
-        for start in range(0, probs.size, _BLOCK):
-            block = slice(start, start + _BLOCK)
-            bins = self.bins_of(probs[block])
-            bins += positive[block] * np.intp(self.num_bins + 1)
-            counts = np.bincount(bins, minlength=2 * (self.num_bins + 1))
-            self.counts[index] += counts.reshape(2, -1)
+        for index, values, positive in class_probs(probs, target, self.task, valid):
+            for start in range(0, values.size, _BLOCK):
+                block = slice(start, start + _BLOCK)
+                bins = self.bins_of(values[block])
+                bins += positive[block] * np.intp(self.num_bins + 1)
+                counts = np.bincount(bins, minlength=2 * (self.num_bins + 1))
+                self.counts[index] += counts.reshape(2, -1)
 
     def bins_of(self, probs: NDArray[Any]) -> NDArray[np.intp]:
         """Return the bin of each probability: the last one whose edge it reaches."""
