@@ -71,7 +71,9 @@ class Setting:
         if isinstance(self.default, bool):
             return str(self.default).lower()
         if isinstance(self.default, tuple):
-            return " ".join(str(part) for part in self.default) or "none"
+            # Where the number of values is open, spaces would take in what follows.
+            between = " " if self.num_values else ","
+            return between.join(str(part) for part in self.default) or "none"
         return str(self.default) if self.default != {} else "none"
 
     @property

@@ -430,8 +430,7 @@ class TuningConfig(Config):
         "cost",
         "object_f1",
     ] = "dice"
-    """What is to be best: Dice, IoU or F-beta of the pooled pixels, mean Dice per image, recall
-    where precision reaches a level, the cost of errors, or the F1 of whole objects."""
+    """What is to be best, of the pooled pixels unless the name says images or objects."""
     beta: Annotated[float, Field(gt=0)] = 2.0
     """How much recall counts over precision in f_beta."""
     least_precision: Fraction = 0.9
@@ -455,8 +454,7 @@ class TuningConfig(Config):
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     """How sure a gain must be, by groups of images that had no say, to be taken."""
     effort: NonNegativeFloat = 40.0
-    """Millions of pixels that the search for post-processing may go through: all images, once for
-    each class and pair of radii, the smallest radii first; 0 tunes the threshold alone."""
+    """Megapixels that the search for post-processing may go through; 0 tunes thresholds alone."""
     memory_mib: NonNegativeInt = 256
     """Memory for predictions of the validation images; the rest goes to a temporary file."""
 

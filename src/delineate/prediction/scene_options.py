@@ -50,7 +50,7 @@ class SceneOptions:
     """Metres of a pixel of the images that the model was trained on; None takes the raster's."""
     aoi: Path | None = None
     """Polygons outside of which nothing is computed."""
-    is_vrt: bool = False
+    vrt: bool = False
     """Whether sources are VRT mosaics."""
     refine: Refinement = "none"
     """What corrects the probabilities along the edges of the image."""
@@ -58,7 +58,7 @@ class SceneOptions:
     """Whether rasters are written as cloud-optimised GeoTIFF."""
     simplify: float | None = None
     """Farthest that polygons and lines may leave the pixels' outline, in pixels; None is usual."""
-    line_class: str | None = None
+    lines_of: str | None = None
     """The class of which centre lines are traced; needed where there are several."""
 
     @property
@@ -118,7 +118,7 @@ def open_scene(path: Path, in_channels: int, options: SceneOptions) -> Iterator[
         DataError: If the raster or the area of interest cannot be read or do not meet.
         UsageError: If a band is not there, or the raster lies nowhere and an option needs a place.
     """
-    open_source = open_mosaic if options.is_vrt else open_raster
+    open_source = open_mosaic if options.vrt else open_raster
     with ExitStack() as stack:
         original = stack.enter_context(open_source(path, bands=options.bands or None))
         if not options.bands and original.count == in_channels - 1:

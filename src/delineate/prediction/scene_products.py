@@ -90,7 +90,7 @@ def _write_vectors(
     if product == "polygons":
         style = polygonize_raster(mask, path, task, probs=probs, **shared).style
     else:
-        style = trace_centrelines(mask, path, task, class_name=options.line_class, **shared).style
+        style = trace_centrelines(mask, path, task, class_name=options.lines_of, **shared).style
     assert style is not None
     return style
 
