@@ -74,9 +74,9 @@ def _find_suffixes(examination: Examination) -> dict[str, dict[str, str]]:
         path = str(entry.path)
         if path in images:
             continue
-        for length in range(len(entry.stem) - 1, 1, -1):
+        for length in range(len(entry.stem) - 1, 0, -1):
             image = stems.get((str(entry.path.parent), entry.stem[:length]))
-            if image is not None:
+            if image is not None and not entry.stem[length].isdecimal():
                 found[entry.stem[length:]][image] = path
                 break
     used = {

@@ -24,6 +24,7 @@ TINY_PIXELS = 16
 """Parts of fewer pixels are tiny: a network that halves its resolution twice sees one pixel."""
 
 _MAX_SPECKS = 1000
+_MAX_CHANNELS = 4
 
 MAX_SIDE = 1024
 """Of larger images, a window of this side with many outlines is compared with the edges."""
@@ -112,10 +113,11 @@ def _pack_bands(target: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _grey(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the mean of the colours, finite, (H, W); of four channels the last may be alpha."""
+    """Return the mean of the first channels, finite, (H, W); the last of four may be alpha."""
     num_channels = pixels.shape[2]
-    colours = pixels[..., : 3 if num_channels == 4 else num_channels]
-    grey = np.asarray(colours.mean(axis=2, dtype=np.float32))
+    used = min(3 if num_channels == 4 else num_channels, _MAX_CHANNELS)
+    values = np.ascontiguousarray(pixels[..., :used], np.float32)
+    grey = np.asarray(cv2.transform(values, np.full((1, used), 1 / used, np.float32)), np.float32)
     if pixels.dtype.kind == "f":
         finite = np.isfinite(grey)
         if not finite.all():
