@@ -140,6 +140,29 @@ class Canary:
         return (Path.touch, (self.path,))
 
 
+def test_a_header_of_any_length_is_read(tmp_path: Path) -> None:
+    """Lengths such as 0x0280 and 0x4B50 are the first bytes of a pickle and of a zip archive."""
+    model = make_model()
+    path = tmp_path / FILE_NAME
+    found = set()
+    for padding in range(0, 256, 8):  # safetensors pads headers to multiples of 8
+        model.provenance = {"padding": "x" * padding}
+        save_model(model, path)
+        found.add(path.read_bytes()[0])
+        assert read_model_info(path)["provenance"] == model.provenance
+    assert 0x80 in found
+    header, tensors = split(path.read_bytes())
+    document = json.loads(header["__metadata__"][METADATA_KEY])
+    document["provenance"] = {"padding": ""}
+    header["__metadata__"][METADATA_KEY] = json.dumps(document)
+    missing = 0x4B50 - (len(join(header, b"")) - 8)
+    document["provenance"]["padding"] = "x" * missing
+    header["__metadata__"][METADATA_KEY] = json.dumps(document)
+    path.write_bytes(join(header, tensors))
+    assert path.read_bytes().startswith(b"PK")
+    assert read_model_info(path)["provenance"] == document["provenance"]
+
+
 def test_pickles_are_refused_and_not_run(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     torch.save({"weights": Canary(canary)}, tmp_path / "archive.pt")

@@ -338,11 +338,14 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[str, list[
         num_bytes = path.stat().st_size
         with path.open("rb") as file:
             prefix = file.read(8)
-            _refuse_foreign(prefix, path)
             length = int.from_bytes(prefix, "little")
             if len(prefix) < 8 or length > min(_MAX_HEADER_BYTES, num_bytes - 8):
+                _refuse_foreign(prefix, path)
                 raise ModelFileError(_damaged(path, "it is truncated or no safetensors file"))
-            header = json.loads(file.read(length), parse_constant=_refuse_constant)
+            content = file.read(length)
+            if not content.startswith(b"{"):
+                _refuse_foreign(prefix, path)
+            header = json.loads(content, parse_constant=_refuse_constant)
         text = header.pop("__metadata__", {}).get(METADATA_KEY)
         if text is None:
             raise ModelFileError(
@@ -373,6 +376,10 @@ def _upgrade(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_foreign(prefix: bytes, path: Path) -> None:
+    """Say so if what is no safetensors file begins like an archive or a pickle.
+
+    The length of a header may begin with the same bytes, so this is for other files only.
+    """
     if prefix.startswith((b"PK", b"\x80")):
         raise ModelFileError(
             f"{path} is a PyTorch archive or a pickle, which could run code when loaded; only "
