@@ -11,16 +11,19 @@ import numpy as np
 
 from delineate.errors import UnreadableFileError
 from delineate.rasters.raster import Header, Raster
-from delineate.rasters.refusals import DECODING_ERRORS, MAX_RASTER_BYTES, check_bytes, damaged
+from delineate.rasters.refusals import (
+    DECODING_ERRORS,
+    MAX_CHANNELS,
+    MAX_RASTER_BYTES,
+    check_bytes,
+    damaged,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-MAX_CHANNELS = 1024
-"""Most channels of an array; more are taken for an image whose channels come first."""
 
 
 def read_array(path: Path, kind: str) -> Raster:

@@ -20,6 +20,9 @@ MAX_RASTER_BYTES = 8 * 2**30
 MAX_BLOCK_BYTES = 2**30
 """Largest decoded size of one tile or strip of a TIFF."""
 
+MAX_CHANNELS = 1024
+"""Most bands of a TIFF or channels of an array; decoders take minutes over tens of thousands."""
+
 DECODING_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError),
     *(struct.error, zlib.error),

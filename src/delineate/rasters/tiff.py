@@ -19,6 +19,7 @@ from delineate.rasters.raster import GeoReference, Header, Raster, upright, upri
 from delineate.rasters.refusals import (
     DECODING_ERRORS,
     MAX_BLOCK_BYTES,
+    MAX_CHANNELS,
     MAX_RASTER_BYTES,
     check_bytes,
     damaged,
@@ -66,6 +67,11 @@ def open_tiff(path: Path) -> Iterator[Any]:
         try:
             # An absolute path is never taken for a scheme such as `zip:` or `vrt:`.
             with rasterio.open(path.resolve(), driver="GTiff") as dataset:
+                if dataset.count > MAX_CHANNELS:
+                    raise UnreadableFileError(
+                        f"{path} has {dataset.count} bands and at most {MAX_CHANNELS} are read; "
+                        "write the ones you need to a file of their own"
+                    )
                 block = max(rows * columns for rows, columns in dataset.block_shapes)
                 check_bytes(
                     path, block * _pixel_bytes(dataset), "one tile or strip", MAX_BLOCK_BYTES
