@@ -122,7 +122,7 @@ def print_plan(result: PlanResult) -> None:
 def print_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
     """Print what the doctor found, as a table or as JSON."""
     if as_json:
-        print(json.dumps(diagnosis.to_json(), indent=1, ensure_ascii=False))
+        print(json.dumps(diagnosis.to_json(), indent=1))
         return
     console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     table = Table(box=box.SIMPLE, expand=True)
@@ -137,7 +137,7 @@ def print_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
         console.print(Text(f"  {shorten(finding.what)}"))
         console.print(Text(f"  Why: {finding.why}", style="dim"))
         console.print(Text(f"  Fix: {shorten(finding.fix)}\n", style="cyan"))
-        what = finding.what.partition("\n")[0]
+        what = shorten(finding.what).partition("\n")[0]
         table.add_row(Text(finding.severity, style=style), finding.code, files, Text(what))
     if diagnosis.findings:
         Console().print(table)

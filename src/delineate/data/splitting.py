@@ -39,7 +39,7 @@ def assign_splits(
     drawn = [split for split, share in share_of.items() if share > 0 and split not in fixed]
     pool = sorted(
         {group for group, split in zip(groups, fixed, strict=True) if split in (None, "train")},
-        key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest(),
+        key=lambda group: _place(seed, group),
     )
     total = shares[0] + sum(share_of[split] for split in drawn)
     split_of: dict[str, Split] = dict.fromkeys(pool, "train")
@@ -54,3 +54,8 @@ def assign_splits(
         split_of[group] if split is None or split == "train" else split
         for group, split in zip(groups, fixed, strict=True)
     ]
+
+
+def _place(seed: int, group: str) -> bytes:
+    """Return what a group is ordered by; names of files need not be UTF-8."""
+    return hashlib.sha256(f"{seed}:{group}".encode(errors="surrogateescape")).digest()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,3 +183,22 @@ def test_names_in_the_page_are_text(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "doctor.html").read_text()
     assert "onerror=alert" in page
     assert "<img src=x" not in page
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"\x1b[2Jgone.png", b"new\nline.png"])
+def test_any_name_of_a_file_can_be_told(
+    cells: Path, tmp_path: Path, name: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(cells / "images/cells_000.png", cells / "images" / os.fsdecode(name))
+    assert run(["doctor", str(cells), "--out", str(tmp_path / "out")]) == 3
+    text = capsys.readouterr().out
+    assert "1 image of 13 without a mask" in text
+    assert "\x1b" not in text
+    assert run(["doctor", str(cells), "--out", str(tmp_path / "out"), "--json"]) == 3
+    (bare,) = (
+        one
+        for one in json.loads(capsys.readouterr().out)["findings"]
+        if one["code"] == "missing-mask"
+    )
+    assert bare["files"] == [f"images/{os.fsdecode(name)}"]

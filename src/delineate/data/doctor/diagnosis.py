@@ -143,7 +143,7 @@ def doctor(
             diagnosis.examination,
             [describe_check(check) for check in CHECKS],
         )
-        document = json.dumps(diagnosis.to_json(), indent=1, ensure_ascii=False)
+        document = json.dumps(diagnosis.to_json(), indent=1)
         write_text(folder / FINDINGS_NAME, document + "\n")
         write_manifest(manifest, diagnosis.examination)
     if fix is not None:

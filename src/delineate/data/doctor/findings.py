@@ -215,7 +215,12 @@ def exclude_line(files: Iterable[str]) -> str:
 
 
 def shorten(text: str) -> str:
-    """Return at most `MAX_SENTENCE` characters of a text, and where the rest is."""
+    """Return at most `MAX_SENTENCE` characters for a terminal, and where the rest is.
+
+    What cannot be printed (names of files may hold anything) is replaced, so that no name moves
+    the cursor or brings the output down.
+    """
+    text = "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text)
     if len(text) <= MAX_SENTENCE:
         return text
     start = text[:MAX_SENTENCE]

@@ -36,7 +36,7 @@ def write_manifest(path: Path, examination: Examination) -> None:
         if record.digest
     }
     document = {"format_version": FORMAT_VERSION, "files": dict(sorted(files.items()))}
-    write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(document, indent=1) + "\n")
 
 
 def compare_manifest(path: Path, examination: Examination) -> Iterator[Finding]:

@@ -72,7 +72,9 @@ def write_page(
     )
     name = data.resolve().name or str(data)
     lead_text = f"{data}: {_verdict(len(errors), len(warnings))}"
-    write_text(path, render_page(f"Data of {name}", sections, lead=lead_text))
+    page = render_page(f"Data of {name}", sections, lead=lead_text)
+    # Names of files need not be UTF-8.
+    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def _verdict(num_errors: int, num_warnings: int) -> str:
