@@ -64,8 +64,8 @@ def _look(scores: SplitScores, details: Details) -> Markup:
     ]
     if rows:
         return table(
-            "Images unlike the training images: distance (1 is as far as any training image is "
-            "from those of other groups) and what differs most",
+            "Images unlike the training images: distance (1 is what 95 % of the training images "
+            "keep within, from those of other groups) and what differs most",
             ["Image", "Distance", "Why"],
             rows[:100],
         )
@@ -76,7 +76,7 @@ def _look(scores: SplitScores, details: Details) -> Markup:
             "unfamiliar."
         )
     return paragraph(
-        f"No image looks unlike the training images: the farthest is {max(known):.2f} times as far "
-        f"as the farthest training image is from those of other groups; from {ALARM_RATIO:g} on "
-        "there is an alarm."
+        f"No image looks unlike the training images: the largest distance is {max(known):.2f}, "
+        "where 1 is what 95 % of the training images keep within, from those of other groups. "
+        f"Above {ALARM_RATIO:g} there is an alarm."
     )

@@ -2,7 +2,8 @@
 
 Each image is a short row of numbers: brightness, contrast and range of each channel, and how much
 detail there is at three sizes. The distance of a new image is that to its nearest training images;
-the yardstick is the largest such distance that a training image has to those of other groups. So a
+the yardstick is such a distance of training images to those of other groups, which 95 % of them
+keep within. So a
 new kind of stain, camera, season or magnification is noticed; a change of what is shown, at the
 same look, is not.
 """
@@ -33,6 +34,8 @@ ALARM_RATIO = 1.25
 """Share of the yardstick from which an image is reported."""
 MAX_IMAGES = 200
 """Training images that are remembered, chosen evenly."""
+YARDSTICK_SHARE = 0.95
+"""Share of the training images that are no farther from other groups than the yardstick."""
 FEWEST_GROUPS = 4
 """With fewer groups of training images there is no yardstick, and no alarm."""
 
@@ -136,7 +139,8 @@ class Familiarity:
     looks: FloatArray
     """(N, F): a row of `measure_look` per remembered training image."""
     yardstick: float | None
-    """Largest distance of a training image to those of other groups; None with too few groups."""
+    """Distance to those of other groups that `YARDSTICK_SHARE` of the training images keep within;
+    None with too few groups."""
 
     @property
     def _scale(self) -> FloatArray:
@@ -150,7 +154,7 @@ class Familiarity:
         return float(_nearest_distance(look, self.looks, self._scale))
 
     def ratio(self, look: FloatArray) -> float | None:
-        """Return the distance in shares of the yardstick; above 1 no training image is as far."""
+        """Return the distance in shares of the yardstick; None without one."""
         if not self.yardstick:
             return None
         return self.distance(look) / self.yardstick
@@ -196,7 +200,7 @@ def learn_familiarity(looks: Sequence[FloatArray], groups: Sequence[str]) -> Fam
         _nearest_distance(look, table[names != name], scale)
         for look, name in zip(table, names, strict=True)
     ]
-    return Familiarity(table, round(float(max(distances)), _DIGITS))
+    return Familiarity(table, round(float(np.quantile(distances, YARDSTICK_SHARE)), _DIGITS))
 
 
 def remembered(num_images: int) -> list[int]:

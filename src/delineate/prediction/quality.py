@@ -48,8 +48,8 @@ class ImageQuality:
     """Mean over the foreground classes found, in [0, 1]; None where nothing was found, or the
     model knows no frequencies."""
     unfamiliarity: float | None
-    """Distance from the training images; 1 is as far as any of them is from the others. None
-    where the model does not remember enough of them."""
+    """Distance from the training images; 1 is as far as 95 % of them at most are from those of
+    other groups. None where the model does not remember enough of them."""
     alarm: str | None
     """What is unlike the training images, where the image is far from them."""
 
