@@ -12,6 +12,7 @@ import pytest
 from delineate.cli.app import run
 from delineate.errors import UsageError
 from delineate.evaluation.evaluate import evaluate
+from delineate.evaluation.tuning_model import RepeatedPredictor
 from delineate.model_file import load_model, read_model_info
 from delineate.postprocess import postprocess_mask
 from delineate.prediction.predictor import load_predictor
@@ -112,6 +113,24 @@ def test_a_given_post_processing_stays(trained: Path, data: Path, tmp_path: Path
     tuned = load_model(tmp_path / "model.safetensors")
     assert tuned.prediction["postprocessing"]["min_object_area"] == 9
     assert "post-processing" not in tuned.tuning["proofs"]
+
+
+@pytest.mark.parametrize("memory", [0, 2 * 4 * 6, 10**6])
+def test_what_was_predicted_is_recalled_as_far_as_there_is_room(memory: int) -> None:
+    calls: list[float] = []
+
+    class Counting:
+        def predict_probs(self, pixels: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+            calls.append(float(pixels.max()))
+            return np.full((1, 2, 3), pixels.max(), np.float32)
+
+    images = [np.full((2, 3, 1), value) for value in (0.1, 0.2, 0.3)]
+    repeated = RepeatedPredictor(Counting(), memory)
+    first = [repeated.predict_probs(image) for image in images]
+    repeated.repeat()
+    again = [repeated.predict_probs(image) for image in images]
+    np.testing.assert_array_equal(first, again)
+    assert len(calls) == {0: 6, 48: 4, 10**6: 3}[memory]
 
 
 @pytest.mark.parametrize("split", ["test", "train"])

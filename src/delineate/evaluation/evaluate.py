@@ -27,10 +27,20 @@ from delineate.evaluation.intervals import score_intervals
 from delineate.evaluation.model_card import write_model_card
 from delineate.evaluation.report import build_report
 from delineate.evaluation.result import Evaluation, Example, Rank, SplitName
-from delineate.evaluation.scoring import LabelledImage, SplitScores, score_samples
+from delineate.evaluation.scoring import (
+    LabelledImage,
+    ProbabilityPredictor,
+    SplitScores,
+    score_samples,
+)
 from delineate.evaluation.slices import find_slices
 from delineate.evaluation.spacing import Spacing, common_unit, read_spacing
-from delineate.evaluation.tuning_model import check_split, describe_scores, tune_model
+from delineate.evaluation.tuning_model import (
+    RepeatedPredictor,
+    check_split,
+    describe_scores,
+    tune_model,
+)
 from delineate.files import write_text
 from delineate.model_file import (
     FILE_NAME,
@@ -138,11 +148,13 @@ def evaluate(
     spacings = [read_spacing(sample.image) for sample in samples]
     groups = [sample.group for sample in samples]
     choices: tuple[str, ...] = ()
+    source: ProbabilityPredictor = predictor
     if tune:
         wanted = given.get("prediction", {}).get("postprocessing")
+        source = RepeatedPredictor(predictor, settings.evaluation.tuning.memory_mib * 2**20)
         loaded, tuning = tune_model(
             loaded,
-            predictor,
+            source,
             _labelled(images, spacings),
             groups,
             settings.evaluation.tuning,
@@ -155,7 +167,7 @@ def evaluate(
         frozenset(loaded.reference.get("images", ())),
     )
     scores = score_samples(
-        predictor,
+        source,
         track(_labelled(images, spacings), f"evaluating {split} images", total=len(images)),
         loaded.task,
         thresholds=_thresholds(predictor),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ from delineate.evaluation.tuning_predictions import PredictionStore
 from delineate.progress import track
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from delineate.config import TuningConfig
     from delineate.evaluation.scoring import LabelledImage, ProbabilityPredictor, SplitScores
     from delineate.model_file import SegmentationModel
@@ -35,9 +39,43 @@ def check_split(split: str) -> None:
     )
 
 
+class RepeatedPredictor:
+    """Predicts the same images twice in the same order, and the second time recalls what it can."""
+
+    def __init__(self, predictor: ProbabilityPredictor, memory_bytes: int) -> None:
+        """Start before the first image.
+
+        Args:
+            predictor: Asked for what is not remembered.
+            memory_bytes: Limit of what is remembered.
+        """
+        self._predictor = predictor
+        self._room = memory_bytes
+        self._remembered: deque[NDArray[np.float32] | None] = deque()
+        self._is_again = False
+
+    def repeat(self) -> None:
+        """Begin again with the first image."""
+        self._is_again = True
+
+    def predict_probs(
+        self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None = None, /
+    ) -> NDArray[np.float32]:
+        """Return probabilities, (C, H, W); see `ProbabilityPredictor`."""
+        known = self._remembered.popleft() if self._is_again and self._remembered else None
+        if known is not None:
+            return known
+        probs = self._predictor.predict_probs(pixels, valid)
+        if not self._is_again:
+            fits = probs.nbytes <= self._room
+            self._room -= probs.nbytes if fits else 0
+            self._remembered.append(probs if fits else None)
+        return probs
+
+
 def tune_model(
     model: SegmentationModel,
-    predictor: ProbabilityPredictor,
+    predictor: RepeatedPredictor,
     images: Iterable[LabelledImage],
     groups: Sequence[str],
     config: TuningConfig,
@@ -48,7 +86,7 @@ def tune_model(
 
     Args:
         model: Weights and task.
-        predictor: Of this model.
+        predictor: Of this model; is ready to repeat the images afterwards.
         images: Validation images.
         groups: Group of each image.
         config: Objective, and what is tried.
@@ -62,6 +100,7 @@ def tune_model(
     for image in track(images, "predicting val images", total=len(groups)):
         probs = predictor.predict_probs(image.pixels, image.valid)
         store.add(image.name, probs, image.target, image.valid)
+    predictor.repeat()
     tuning = tune(store, groups, config, fixed=fixed)
     tuned = replace(model)
     tuning.apply(tuned)
