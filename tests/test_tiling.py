@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,13 @@ def test_exact_tiles_of_less_than_four_halos_are_refused() -> None:
         plan_tiles(1000, 1000, (400, 512), "exact", stride=16, halo=107)
 
 
-def test_the_plan_of_a_huge_raster_is_small() -> None:
-    plan = plan_tiles(10**6, 10**6, (512, 512), "exact", stride=16, halo=107)
-    assert plan.num_tiles == len(plan.rows) ** 2 > 10**7
+@pytest.mark.parametrize("tiling", ["blended", "exact"])
+def test_the_plan_of_a_huge_raster_is_small(tiling: Any) -> None:
+    tracemalloc.start()
+    try:
+        plan = plan_tiles(10**6, 10**6, (512, 512), tiling, stride=16, halo=107)
+        size = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert plan.num_tiles == len(plan.rows) ** 2 > 6 * 10**6
+    assert size < 60e6

@@ -74,16 +74,20 @@ def tile_windows(
         ShapeError: If the image has no pixels.
         UsageError: If the tile has no pixels or `overlap` is outside [0, 1).
     """
+    _check_tiles(height, width, tile_size, overlap)
+    rows = _starts(height, tile_size[0], overlap, multiple)
+    cols = _starts(width, tile_size[1], overlap, multiple)
+    size = min(height, tile_size[0]), min(width, tile_size[1])
+    return [Window(row, col, *size) for row in rows for col in cols]
+
+
+def _check_tiles(height: int, width: int, tile_size: tuple[int, int], overlap: float) -> None:
     if height < 1 or width < 1:
         raise ShapeError(f"an image of {height}x{width} pixels has nothing to cover")
     if min(tile_size) < 1:
         raise UsageError(f"tile size is {tile_size[0]}x{tile_size[1]}; it must be at least 1x1")
     if not 0 <= overlap < 1:
         raise UsageError(f"overlap is {overlap}; it must be at least 0 and below 1")
-    rows = _starts(height, tile_size[0], overlap, multiple)
-    cols = _starts(width, tile_size[1], overlap, multiple)
-    size = min(height, tile_size[0]), min(width, tile_size[1])
-    return [Window(row, col, *size) for row in rows for col in cols]
 
 
 def blend_weights(tile_size: tuple[int, int], kind: Blend = "gaussian") -> NDArray[np.float32]:
@@ -187,7 +191,7 @@ def plan_tiles(
         UsageError: If an argument is out of its range, or exact tiles are less than four halos
             high or wide.
     """
-    windows = tile_windows(height, width, tile_size, overlap, multiple=stride)
+    _check_tiles(height, width, tile_size, overlap)
     if tiling == "exact":
         if min(tile_size) < least_exact_tile(halo, stride):
             raise UsageError(
@@ -200,8 +204,10 @@ def plan_tiles(
             for length, tile in zip((height, width), tile_size, strict=True)
         ]
         return TilePlan("exact", *axes)
-    rows = _blended_spans(sorted({window.row for window in windows}), windows[0].height, blend)
-    cols = _blended_spans(sorted({window.col for window in windows}), windows[0].width, blend)
+    rows, cols = (
+        _blended_spans(_starts(length, tile, overlap, stride), min(length, tile), blend)
+        for length, tile in zip((height, width), tile_size, strict=True)
+    )
     return TilePlan("blended", rows, cols)
 
 
