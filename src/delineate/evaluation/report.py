@@ -15,6 +15,7 @@ from delineate.pages import (
     Section,
     Tile,
     bar,
+    bullets,
     details,
     heat_table,
     paragraph,
@@ -262,4 +263,7 @@ def _making(evaluation: Evaluation) -> list[Markup]:
         ["Model file, SHA-256", evaluation.model["digest"] or "not saved"],
         ["Data of this split, SHA-256", evaluation.data["digest"]],
     ]
-    return [table("What was evaluated, and how", ["Fact", "Value"], facts)]
+    blocks = [table("What was evaluated, and how", ["Fact", "Value"], facts)]
+    if evaluation.choices:
+        blocks += [subheading("What was chosen on these images"), bullets(evaluation.choices)]
+    return blocks

@@ -99,6 +99,7 @@ def _describe_validation(prep: Preparation, validation: Validation) -> Evaluatio
             kept[index].pixels,
             kept[index].target,
             validation.mask(kept[index]),
+            None if prep.task.kind == "multiclass" else kept[index].output,
         )
         for rank, index in choose_examples(dices)
         if index in kept
@@ -117,6 +118,7 @@ def _describe_validation(prep: Preparation, validation: Validation) -> Evaluatio
         scores=scores,
         examples=tuple(examples),
         folder=prep.run,
+        choices=validation.choices,
         alerts=(
             "The val split took part in making this model, so these numbers flatter it. Judge it "
             "by the test split.",
