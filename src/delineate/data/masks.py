@@ -27,7 +27,7 @@ def inspect_masks(
         DataError: If there is no mask.
     """
     listing = Listing(inventory.root, inventory.samples, (), ())
-    examination = examine(listing, data, task, is_complete=False)
+    examination = examine(listing, data, task, depth="headers")
     findings = run_checks(examination, MASK_CHECKS)
     if findings:
         raise FaultyDataError(findings, subject=str(inventory.root))

@@ -42,7 +42,7 @@ def test_a_channel_without_a_usable_pixel_is_none() -> None:
 
 def look_at(path: Path) -> look.ImageRecord:
     sample = Sample(path, (), "train", path.stem, path.stem)
-    return look_at_image(ImageJob(sample, path.parent, (), None, is_whole=True)).image
+    return look_at_image(ImageJob(sample, path.parent, (), None)).image
 
 
 def test_copies_in_another_lossless_format_have_one_digest(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_no_damage_to_a_file_stops_the_look(data: st.DataObject, tmp_path: Path)
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(bytes(content[: data.draw(st.integers(1, len(content)))]))
     sample = Sample(path, (), "train", "a", "a")
-    image = look_at_image(ImageJob(sample, tmp_path, (), None, is_whole=True)).image
+    image = look_at_image(ImageJob(sample, tmp_path, (), None)).image
     mask = look_at_mask(MaskJob(path, tmp_path, is_multilabel=False))
     assert image.error or image.channels or image.num_nan
     assert mask.error or mask.tally

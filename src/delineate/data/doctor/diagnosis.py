@@ -167,7 +167,7 @@ def admit(data: Path, settings: Settings) -> tuple[Inventory, Task, MaskDecoder]
         UsageError: If `groups` is no regular expression or the shares do not add up to 1.
     """
     listing = list_samples(data, settings.data)
-    examination = examine(listing, settings.data, settings.task, is_complete=False)
+    examination = examine(listing, settings.data, settings.task, depth="bytes")
     findings = _accept(run_checks(examination, CHEAP_CHECKS), settings.data)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:

@@ -25,7 +25,7 @@ from delineate.data.doctor.look import (
     look_at_image,
     look_at_mask,
 )
-from delineate.data.doctor.records import Examination
+from delineate.data.doctor.records import Depth, Examination
 from delineate.data.doctor.workers import MAX_WORKERS, run_jobs
 from delineate.data.inventory import Listing
 from delineate.data.mask_decoder import MaskDecoder
@@ -43,7 +43,7 @@ _MAX_PROPOSALS = 4
 
 
 def examine(
-    listing: Listing, data: DataConfig, task: TaskConfig, *, is_complete: bool = True
+    listing: Listing, data: DataConfig, task: TaskConfig, *, depth: Depth = "pixels"
 ) -> Examination:
     """Look at every file of a data set.
 
@@ -51,17 +51,16 @@ def examine(
         listing: The files.
         data: What the values in the masks mean, as far as it is known.
         task: What is asked for.
-        is_complete: Whether images are decoded; else their headers are read, and their bytes
-            digested.
+        depth: How deep to look into images.
     """
     masks = [*dict.fromkeys(path for sample in listing.samples for path in sample.masks)]
     paths = [*masks, *(path for path in listing.others if path not in set(masks))]
     is_multilabel = task.kind == "multilabel"
     images = [sample.image for sample in listing.samples]
-    num_workers = _choose_num_workers([*paths, *images] if is_complete else paths)
+    num_workers = _choose_num_workers([*paths, *images] if depth == "pixels" else paths)
     records = run_jobs(
         look_at_mask,
-        [MaskJob(path, listing.root, is_multilabel) for path in paths],
+        [MaskJob(path, listing.root, is_multilabel, depth) for path in paths],
         "checking masks",
         num_workers=num_workers,
         crashed=crashed_mask,
@@ -83,12 +82,12 @@ def examine(
                 listing.root,
                 tuple(record_of[path] for path in sample.masks),
                 meaning.decoder,
-                is_complete,
+                depth,
             )
             for sample in listing.samples
         ],
         "checking images",
-        num_workers=num_workers if is_complete else 0,
+        num_workers=num_workers if depth == "pixels" else 0,
         crashed=crashed_image,
     )
     return Examination(
@@ -99,7 +98,7 @@ def examine(
         others=tuple(record_of[path] for path in listing.others),
         decoder=meaning.decoder,
         meaning=meaning.findings,
-        is_complete=is_complete,
+        depth=depth,
     )
 
 

@@ -33,7 +33,7 @@ def check_readable(examination: Examination) -> Iterator[Finding]:
     images = [pair.image for pair in examination.pairs]
     broken = [record for record in (*images, *masks.values()) if _is_unreadable(record)]
     if broken:
-        partners = _with_partners(examination, broken)
+        partners = examination.with_partners(record.path for record in broken)
         yield Finding(
             "unreadable-file",
             "error",
@@ -46,7 +46,7 @@ def check_readable(examination: Examination) -> Iterator[Finding]:
         )
     foreign = [mask for mask in masks.values() if mask.error and not _is_unreadable(mask)]
     if foreign:
-        partners = _with_partners(examination, foreign)
+        partners = examination.with_partners(mask.path for mask in foreign)
         yield Finding(
             "not-a-mask",
             "error",
@@ -69,17 +69,6 @@ def _reasons(records: list[FileRecord], root: str) -> str:
         for record in records
     ]
     return "; ".join(reasons[:10]) + ("; ..." if len(reasons) > 10 else "")
-
-
-def _with_partners(examination: Examination, records: list[FileRecord]) -> set[str]:
-    """Return the files, and the images and masks that would be left alone without them."""
-    paths = {record.path for record in records}
-    found = set(paths)
-    for pair in examination.pairs:
-        members = {pair.image.path, *(mask.path for mask in pair.masks)}
-        if members & paths:
-            found |= members
-    return found
 
 
 def check_sizes(examination: Examination) -> Iterator[Finding]:

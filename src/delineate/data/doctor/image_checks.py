@@ -46,7 +46,7 @@ def check_channels(examination: Examination) -> Iterator[Finding]:
         by_count[_name_channels(pair.image)].append(pair.image)
     if len(by_type) > 1:
         usual, odd, listed = _split_usual(by_type)
-        both = _with_masks(examination, odd)
+        both = examination.with_partners(image.path for image in odd)
         yield Finding(
             "mixed-types",
             "error",
@@ -168,7 +168,7 @@ def _describe(
     examination: Examination, code: str, pairs: Sequence[PairRecord], what: str, why: str
 ) -> Finding:
     images = [pair.image for pair in pairs]
-    both = _with_masks(examination, images)
+    both = examination.with_partners(image.path for image in images)
     return Finding(
         code,
         "warning",
@@ -185,13 +185,6 @@ def _describe(
 def _decoded(examination: Examination) -> list[PairRecord]:
     """Return the pairs whose image was decoded."""
     return [pair for pair in examination.pairs if pair.image.error is None and pair.image.dtype]
-
-
-def _with_masks(examination: Examination, images: Sequence[ImageRecord]) -> set[str]:
-    paths = {image.path for image in images}
-    return paths | {
-        mask.path for pair in examination.pairs if pair.image.path in paths for mask in pair.masks
-    }
 
 
 def _colours(image: ImageRecord) -> tuple[ChannelRecord, ...]:

@@ -19,6 +19,7 @@ from delineate.data.doctor.content import measure_content
 from delineate.data.doctor.records import (
     THUMBNAIL,
     ChannelRecord,
+    Depth,
     FileRecord,
     ImageRecord,
     MaskRecord,
@@ -55,6 +56,7 @@ class MaskJob:
     path: Path
     root: Path
     is_multilabel: bool
+    depth: Depth = "pixels"
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,12 @@ class ImageJob:
     root: Path
     masks: tuple[MaskRecord, ...]
     decoder: MaskDecoder | None
-    is_whole: bool
-    """Whether to decode it, or to read its header alone."""
+    depth: Depth = "pixels"
 
 
 def look_at_mask(job: MaskJob) -> MaskRecord:
     """Decode a mask and count what it holds."""
-    record = MaskRecord(**vars(_look_at_file(job.path, job.root)))
+    record = MaskRecord(**vars(_look_at_file(job.path, job.root, job.depth)))
     if record.error:
         return record
     try:
@@ -88,8 +89,8 @@ def look_at_mask(job: MaskJob) -> MaskRecord:
 def look_at_image(job: ImageJob) -> PairRecord:
     """Decode an image, measure it, and compare it with its masks."""
     sample = job.sample
-    record = ImageRecord(**vars(_look_at_file(sample.image, job.root)))
-    if record.error or not job.is_whole:
+    record = ImageRecord(**vars(_look_at_file(sample.image, job.root, job.depth)))
+    if record.error or job.depth != "pixels":
         return PairRecord(sample, record, job.masks)
     try:
         raster = read_raster(sample.image)
@@ -126,7 +127,7 @@ def _too_large(path: Path) -> str:
     return f"{path} does not fit into the memory; cut it up, or take it out"
 
 
-def _look_at_file(path: Path, root: Path) -> FileRecord:
+def _look_at_file(path: Path, root: Path, depth: Depth) -> FileRecord:
     """Return what is known before the pixels are decoded."""
     record = FileRecord(relative_path(path, root))
     try:
@@ -135,7 +136,7 @@ def _look_at_file(path: Path, root: Path) -> FileRecord:
             record,
             num_bytes=status.st_size,
             modified=status.st_mtime_ns,
-            digest=digest_file(path),
+            digest="" if depth == "headers" else digest_file(path),
         )
         header = read_header(path)
     except OSError as error:

@@ -6,8 +6,9 @@ thumbnail of `THUMBNAIL` pixels a side.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from delineate.data.doctor.content import Content
 from delineate.data.mask_tally import Tally
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from delineate.data.inventory import Listing, Sample
     from delineate.data.mask_decoder import MaskDecoder
     from delineate.rasters import GeoReference
+
+Depth = Literal["headers", "bytes", "pixels"]
+"""How deep images are looked into: their headers; their bytes too, for digests; all pixels. Masks
+are decoded whatever it is."""
 
 THUMBNAIL = 64
 """Side of a thumbnail, in pixels; images are squeezed to a square."""
@@ -98,6 +103,11 @@ class PairRecord:
     content: Content | None = None
     """None where the image or a mask is unusable, or nothing tells what the masks mean."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of the image and of its masks."""
+        return (self.image.path, *(mask.path for mask in self.masks))
+
 
 @dataclass(frozen=True)
 class Examination:
@@ -114,5 +124,9 @@ class Examination:
     """What the masks mean; if they leave it open, by the setting that a finding proposes."""
     meaning: tuple[Finding, ...] = ()
     """Why the masks mean nothing yet, or contradict the settings."""
-    is_complete: bool = True
-    """Whether images were decoded; the cheap part before a training reads their headers alone."""
+    depth: Depth = "pixels"
+
+    def with_partners(self, files: Iterable[str]) -> set[str]:
+        """Return files with the images and masks that would be left alone without them."""
+        found = set(files)
+        return found.union(*(pair.files for pair in self.pairs if found & set(pair.files)))
