@@ -82,30 +82,39 @@ def _describe_one_class(
         pairs = found[kind]
         if not pairs:
             continue
-        files = tuple(sorted(path for pair in pairs for path in _mask_paths(pair)))
-        both = {path for pair in pairs for path in (pair.image.path, *_mask_paths(pair))}
+        whole = _whole_folders(pairs, known)
+        rest = [pair for pair in pairs if _folder(pair) not in whole]
+        suspects = rest or pairs
+        both = {path for pair in suspects for path in (pair.image.path, *_mask_paths(pair))}
         yield Finding(
             code,
             "warning",
-            files,
-            f"{count(pairs, 'mask')} {words}, of {len(known)}: {_by_folder(pairs, known)}",
+            tuple(sorted(path for pair in pairs for path in _mask_paths(pair))),
+            f"{count(pairs, 'mask')} {words}, of {len(known)}: {_list_masks(whole, rest)}",
             why,
             advice.format(exclude=exclude_line(both)),
             (DropFiles(tuple(sorted(both))),) if kind == "ignored" else (),
-            tuple(_show(pair) for pair in pairs),
+            tuple(_show(pair) for pair in [*rest, *(one for one in pairs if one not in rest)]),
         )
 
 
-def _by_folder(pairs: list[PairRecord], known: list[PairRecord]) -> str:
-    """Return the files, but of folders of which all masks are so, which may be meant, the name."""
+def _whole_folders(pairs: list[PairRecord], known: list[PairRecord]) -> dict[str, int]:
+    """Return folders of which all masks are so, which may be meant, with their numbers.
+
+    None are returned where that would be all folders.
+    """
     total = Counter(_folder(pair) for pair in known)
     found = Counter(_folder(pair) for pair in pairs)
-    whole = [name for name, number in found.items() if number == total[name] > 1]
-    rest = sorted(pair.masks[0].path for pair in pairs if _folder(pair) not in whole)
-    listed = [f"all {total[name]} of {name}" for name in sorted(whole)]
-    if not whole or len(whole) == len(total):
-        return sample(sorted(pair.masks[0].path for pair in pairs))
-    return " and ".join([*listed, *([f"{len(rest)} elsewhere ({sample(rest)})"] if rest else [])])
+    whole = {name: number for name, number in found.items() if number == total[name] > 1}
+    return whole if len(whole) < len(total) else {}
+
+
+def _list_masks(whole: dict[str, int], rest: list[PairRecord]) -> str:
+    listed = [f"all {number} of {name}" for name, number in sorted(whole.items())]
+    if rest:
+        names = sample(sorted(pair.masks[0].path for pair in rest))
+        listed.append(f"{len(rest)} elsewhere ({names})" if whole else names)
+    return " and ".join(listed)
 
 
 def _folder(pair: PairRecord) -> str:

@@ -266,9 +266,17 @@ def _describe_turned(likenesses: Iterable[Likeness], files: Sequence[str]) -> st
 
 
 def _show(sets: Sequence[Sequence[PairRecord]]) -> tuple[Evidence, ...]:
-    shown = [
-        Evidence(pair.image.path, f"set {number}, {pair.sample.split}")
-        for number, pairs in enumerate(sets, start=1)
-        for pair in sorted(pairs, key=lambda pair: pair.image.path)
-    ]
+    """Return two pictures of each set, of different splits where it lies in several."""
+    shown: list[Evidence] = []
+    for number, pairs in enumerate(sets, start=1):
+        first, *others = sorted(
+            pairs, key=lambda pair: (pair.sample.split != "train", pair.image.path)
+        )
+        second = next(
+            (pair for pair in others if pair.sample.split != first.sample.split), others[0]
+        )
+        shown += [
+            Evidence(pair.image.path, f"set {number}, {pair.sample.split}")
+            for pair in (first, second)
+        ]
     return tuple(shown[:MAX_EVIDENCE])
