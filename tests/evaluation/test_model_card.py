@@ -33,7 +33,7 @@ def run(tmp_path: Path) -> Path:
     )
     save_model(model, tmp_path / "model.safetensors")
     (tmp_path / "inventory.csv").write_text(
-        "image,mask,split,group\na,a,train,a\nb,b,train,b\nc,c,val,c\n"
+        "image,mask,split,group\na,a1,train,a\na,a2,train,a\nb,b,train,b\nc,c,val,c\n"
     )
     (tmp_path / "plan.md").write_text(
         "# Plan\n\n## What came of it\n\n- Ended after 9 steps: done.\n- Best epoch: 2 of 3.\n"

@@ -203,7 +203,9 @@ def _count_splits(run: Path) -> dict[str, int]:
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
-        return dict(Counter(row["split"] for row in csv.DictReader(file) if row.get("split")))
+        # An image has a row for each of its masks.
+        splits = {row["image"]: row["split"] for row in csv.DictReader(file) if row.get("split")}
+    return dict(Counter(splits.values()))
 
 
 def _read_training(run: Path) -> list[str]:
