@@ -13,8 +13,9 @@ from delineate import import_dataset
 from delineate.cli.app import run
 from delineate.config import DataConfig, TaskConfig, build_settings
 from delineate.data.importers import FORMATS
-from delineate.data.importers.conversion import RECORD, safe_name
+from delineate.data.importers.conversion import RECORD
 from delineate.data.importers.guessing import guess_format
+from delineate.data.importers.layout import safe_name
 from delineate.data.inventory import build_inventory, read_data_file
 from delineate.data.masks import inspect_masks
 from delineate.errors import DataError, ResourceError, UnreadableFileError, UsageError
@@ -106,7 +107,7 @@ def test_nothing_partial_bears_the_name(
         assert not (tmp_path / "out").exists()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("delineate.data.importers.conversion.shutil.copyfile", full)
+    monkeypatch.setattr("delineate.data.importers.layout.shutil.copyfile", full)
     with pytest.raises(ResourceError, match="disk full"):
         import_dataset(coco, out=tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["src"]

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from delineate.config import DataConfig, TaskConfig, dump_settings
 from delineate.data.discovery import relative_path
 from delineate.data.doctor.findings import (
     DropFiles,
@@ -26,9 +25,9 @@ from delineate.data.doctor.findings import (
     RemoveSpecks,
 )
 from delineate.data.doctor.pixel_repairs import SHAPING, remove_specks, repair_pixels
+from delineate.data.doctor.repair_settings import copied_settings, index_colours, index_task
 from delineate.errors import DataError, UsageError
 from delineate.files import write_folder, write_text
-from delineate.pictures import class_colours
 from delineate.progress import track
 from delineate.rasters import (
     TIFF_SUFFIXES,
@@ -39,11 +38,8 @@ from delineate.rasters import (
     write_mask,
     write_raster,
 )
-from delineate.task import Task
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from delineate.data.doctor.diagnosis import Diagnosis
     from delineate.data.inventory import Sample
     from delineate.data.mask_decoder import MaskDecoder
@@ -145,7 +141,10 @@ class _Copy:
         for sample in track(samples, "repairing"):
             rows += self._write_sample(sample)
         self._write_table(rows)
-        write_text(self._folder / "data.yaml", self._data_yaml())
+        settings = copied_settings(self._diagnosis.settings, self._recoded)
+        text = yaml.safe_dump({"path": TABLE, **settings}, sort_keys=False, allow_unicode=True)
+        head = f"# A repaired copy, made by 'delineate doctor --fix'; see {RECORD}.\n"
+        write_text(self._folder / "data.yaml", head + text)
         summary = RepairSummary(
             self._out,
             len(samples),
@@ -235,9 +234,9 @@ class _Copy:
         write_mask(
             self._folder / target,
             decoder.decode_raster(raster, path),
-            task=_index_task(decoder.task),
+            task=index_task(decoder.task),
             geo=raster.geo if is_tiff else None,
-            colours=_class_colours(decoder),
+            colours=index_colours(decoder),
         )
         self._repairs["RecodeMask"] += 1
         return target
@@ -277,21 +276,6 @@ class _Copy:
         writer.writerows(rows)
         write_text(self._folder / TABLE, text.getvalue())
 
-    def _data_yaml(self) -> str:
-        """Return the settings of the copy: what its table does not say by itself."""
-        settings = self._diagnosis.settings
-        kept = _changed(settings.data, DataConfig()) | _changed(settings.task, TaskConfig())
-        for name in ("images", "masks", "mask_suffix", "exclude", "groups"):
-            kept.pop(name, None)
-        if self._recoded is not None:
-            for name in ("foreground_value", "mask_threshold", "class_names"):
-                kept.pop(name, None)
-            if self._recoded.task.kind == "binary":
-                kept.pop("background", None)
-            kept |= _index_settings(self._recoded.task)
-        lines = yaml.safe_dump({"path": TABLE, **kept}, sort_keys=False, allow_unicode=True)
-        return f"# A repaired copy, made by 'delineate doctor --fix'; see {RECORD}.\n{lines}"
-
 
 def _is_of_colours(remedy: Remedy) -> bool:
     return isinstance(remedy, RecodeMask) and remedy.reading == "colour"
@@ -323,36 +307,3 @@ def _join_likenesses(remedies: Sequence[Remedy], dropped: set[str]) -> dict[str,
             group_of |= {path: group for path, other in group_of.items() if other in known}
             group_of |= dict.fromkeys(kept, group)
     return group_of
-
-
-def _changed(section: DataConfig | TaskConfig, usual: DataConfig | TaskConfig) -> dict[str, Any]:
-    """Return the settings of a section that differ from their defaults."""
-    defaults = dump_settings(usual)
-    return {
-        name: value for name, value in dump_settings(section).items() if value != defaults[name]
-    }
-
-
-def _index_task(task: Task) -> Task:
-    """Return the task as which class numbers are written."""
-    if task.kind == "binary":
-        return Task("multiclass", ("background", *task.class_names))
-    return task
-
-
-def _index_settings(task: Task) -> dict[str, Any]:
-    """Return the settings that tell what class numbers mean."""
-    names = _index_task(task).class_names
-    return {
-        "legend": {name: number for number, name in enumerate(names)},
-        "ignore": [task.ignore_index],
-    }
-
-
-def _class_colours(decoder: MaskDecoder) -> NDArray[np.uint8]:
-    """Return the colour of each class: that of the legend, which the masks had."""
-    colours = class_colours(len(decoder.classes))
-    for number, codes in enumerate(decoder.classes):
-        if codes:
-            colours[number] = [codes[0] >> 16 & 255, codes[0] >> 8 & 255, codes[0] & 255]
-    return colours

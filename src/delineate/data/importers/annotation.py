@@ -26,7 +26,8 @@ MAX_CLASSES = 255
 Overlaps = Literal["auto", "smaller", "later", "keep"]
 """What a pixel of several objects becomes; see `ImportOptions.overlaps`."""
 
-NUM_EXAMPLES = 3
+NUM_EXAMPLES, MAX_EXAMPLE = 3, 40
+"""Places that a note names, and the most letters of each."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,12 @@ class Notes:
         if not examples:
             return ""
         dots = ", ..." if len(examples) > NUM_EXAMPLES else ""
-        return f" ({', '.join(examples[:NUM_EXAMPLES])}{dots})"
+        return f" ({', '.join(map(_shorten, examples[:NUM_EXAMPLES]))}{dots})"
+
+
+def _shorten(where: str) -> str:
+    """Return the end of a long path."""
+    return where if len(where) <= MAX_EXAMPLE else f"...{where[-MAX_EXAMPLE:]}"
 
 
 @dataclass(frozen=True)

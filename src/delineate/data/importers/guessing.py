@@ -31,7 +31,7 @@ def guess_format(src: Path) -> str:
     if not src.exists():
         raise UnreadableFileError(f"{src} does not exist; name a folder or an annotation file")
     files = [src] if src.is_file() else walk_files(src, lambda _: True)
-    found = {name for path in files[:0] or files if (name := _by_name(path))}
+    found = {name for path in files if (name := _by_name(path))}
     found |= _by_json([path for path in files if path.suffix.lower() == ".json"])
     if not found and _is_yolo(files):
         found.add("yolo")
@@ -51,7 +51,7 @@ def _by_name(path: Path) -> str | None:
     name = path.name.lower()
     if name.endswith(ENDINGS):
         return "vectors"
-    if name.endswith((".labelids.png", "_labelids.png", "_labeltrainids.png")):
+    if name.endswith(("_labelids.png", "_labeltrainids.png")):
         return "cityscapes"
     if path.parent.name == "SegmentationClass":
         return "voc"

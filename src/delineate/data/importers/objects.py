@@ -20,7 +20,6 @@ from delineate.data.importers.annotation import (
     Region,
 )
 from delineate.data.importers.painting import paint_regions
-from delineate.data.importers.sources import stem_of
 from delineate.data.pairing import Split
 from delineate.errors import DataError, UnknownNameError
 from delineate.rasters import Raster, read_header, upright, upright_size
@@ -177,8 +176,3 @@ def _drawn_size(
         f"{drawing.name} is {size[0]}x{size[1]} pixels but was annotated as {height}x{width}; "
         "find the image that was annotated"
     )
-
-
-def drawing_name(path: Path) -> str:
-    """Return what the image of an annotated file is called."""
-    return stem_of(path)

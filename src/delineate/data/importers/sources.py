@@ -10,7 +10,8 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -74,22 +75,20 @@ def read_xml(path: Path) -> Any:
         raise UnreadableFileError(f"{path} is no XML that can be read: {reason}") from error
 
 
-class needs_extra:  # noqa: N801 - reads as a statement
-    """Turn a failed import inside the block into advice to install an extra."""
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Turn a failed import inside the block into advice to install an extra.
 
-    def __init__(self, extra: str) -> None:
-        self._extra = extra
-
-    def __enter__(self) -> None:
-        """Do nothing."""
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Raise `UsageError` for an `ImportError`."""
-        if isinstance(error, ImportError):
-            raise UsageError(
-                f"this format needs {error.name}, which is not installed; run "
-                f"pip install 'delineate[{self._extra}]'"
-            ) from error
+    Raises:
+        UsageError: If something cannot be imported.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(
+            f"this format needs {error.name}, which is not installed; run "
+            f"pip install 'delineate[{extra}]'"
+        ) from error
 
 
 def walk_files(root: Path, is_wanted: Callable[[Path], bool]) -> list[Path]:
