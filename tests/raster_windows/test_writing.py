@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 from delineate.errors import ResourceError, ShapeError, UsageError
-from delineate.raster_windows import create_raster
+from delineate.raster_windows import create_raster, open_raster
 from delineate.rasters import GeoReference
 from delineate.tiling import Window
 
@@ -51,6 +51,15 @@ def test_colour_table_and_unwritten_blocks(tmp_path: Path) -> None:
     assert (pixels[256:] == 255).all()
 
 
+def test_fourth_band_is_no_alpha(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 20, 30), np.uint8)
+    with create_raster(tmp_path / "a.tif", 20, 30, bands=4, geo=PLACE) as writer:
+        writer.write(Window(0, 0, 20, 30), pixels)
+    with open_raster(tmp_path / "a.tif") as reader:
+        assert reader.count == 4
+        assert reader.read(reader.window)[1].all()
+
+
 def test_same_writes_give_same_bytes(tmp_path: Path) -> None:
     pixels = np.random.default_rng(2).integers(0, 3, (500, 500)).astype(np.uint8)
     for name in ("a.tif", "b.tif"):
@@ -75,7 +84,7 @@ def test_error_leaves_what_was_there(tmp_path: Path) -> None:
 SCRIPT = """
 import resource, signal, sys
 import numpy as np
-from delineate.raster_windows import create_raster
+from delineate.raster_windows import create_raster, open_raster
 from delineate.tiling import Window
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))

@@ -87,10 +87,10 @@ def trace_centrelines(
         UnknownNameError: If there is no such class.
         ResourceError: If the disk is full.
     """
-    index = _choose_class(task, class_name)
+    index = choose_line_class(task, class_name)
     if out.exists() and not exist_ok:
         raise UsageError(f"{out} exists; give --exist-ok to replace it, or name another file")
-    check_vector_path(out, None)
+    check_vector_path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory(dir=out.parent, prefix=".line-")))
@@ -130,11 +130,19 @@ def trace_centrelines(
 _MEASURES = ("length", "width", "width_min", "width_max")
 
 
-def _choose_class(task: Task, class_name: str | None) -> int:
+def choose_line_class(task: Task, class_name: str | None) -> int:
+    """Return the class of which centre lines are traced.
+
+    Raises:
+        UsageError: If none is named and there are several.
+        UnknownNameError: If there is no such class.
+    """
     if class_name is None:
         if len(task.foreground) > 1:
             choices = ", ".join(task.class_names[i] for i in task.foreground)
-            raise UsageError(f"name the class to trace the centre lines of: one of {choices}")
+            raise UsageError(
+                f"centre lines are traced of one class; name it by --lines-of: one of {choices}"
+            )
         return task.foreground[0]
     if class_name not in task.class_names:
         raise UnknownNameError("class", class_name, list(task.class_names))

@@ -39,8 +39,8 @@ class Feature:
     """Name -> value, the same names for all features of a file."""
 
 
-def check_vector_path(path: Path, geo: GeoReference | None) -> None:
-    """Refuse a path that features of this place cannot be written to.
+def check_vector_path(path: Path) -> None:
+    """Refuse a path that features cannot be written to.
 
     Raises:
         UsageError: If the ending is unknown, or the optional packages are missing.
@@ -86,7 +86,7 @@ def write_features(
         UsageError: If `path` cannot be written to, or the extra geo is missing.
         ResourceError: If the disk is full.
     """
-    check_vector_path(path, geo)
+    check_vector_path(path)
     with write_atomically(path) as temporary:
         if path.suffix.lower() == ".gpkg":
             return _write_geopackage(temporary, path.stem, features, fields, geo, kind)

@@ -93,7 +93,7 @@ def polygonize_raster(
         raise UsageError(f"the tolerance is {tolerance} pixels; it should be 0 or more")
     if out.exists() and not exist_ok:
         raise UsageError(f"{out} exists; give --exist-ok to replace it, or name another file")
-    check_vector_path(out, None)
+    check_vector_path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory(dir=out.parent, prefix=".poly-")))

@@ -13,7 +13,7 @@ from delineate.files import digest_file
 from delineate.model_file import SegmentationModel, find_model_file, read_model_info
 from delineate.prediction.outputs import VECTOR_PRODUCTS, Job, names_file, plan_outputs
 from delineate.prediction.predictor import Predictor, load_predictor, wanted_tiling
-from delineate.prediction.scene_options import NO_OPTIONS, SceneOptions, check_refinement
+from delineate.prediction.scene_options import NO_OPTIONS, SceneOptions, check_options
 from delineate.prediction.scenes import check_names, is_streamed
 from delineate.prediction.tile_choice import TileChoice, choose_tiles
 from delineate.prediction.unfinished import Unfinished, unfinished_folder
@@ -77,6 +77,7 @@ def prepare_request(
         model = Path(model)
     kind, stored = _describe(model)
     predictor = load_predictor(model, device=device, threshold=threshold, **settings)
+    check_options(options, predictor.task, save)
     tiling = wanted_tiling(stored, settings)
     identity = {
         "model": _digest(model),
@@ -101,7 +102,6 @@ def prepare_request(
         exist_ok=exist_ok or resume,
     )
     needs_bands = options.needs_bands or bool(VECTOR_PRODUCTS & set(save))
-    check_refinement(options.refine, predictor)
     streamed = frozenset(job.image for job in jobs if needs_bands or is_streamed(job.image))
     for job in jobs:
         if job.image in streamed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,8 @@ import numpy as np
 
 from delineate.errors import UsageError
 from delineate.pictures import to_rgb
+from delineate.polygons.centrelines import choose_line_class
+from delineate.polygons.files import check_vector_path
 from delineate.prediction.unfinished import file_identity
 from delineate.raster_windows import (
     Area,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from delineate.prediction.predictor import Predictor
     from delineate.raster_windows import RasterReader
+    from delineate.task import Task
 
 Refinement = Literal["none", "guided", "crf"]
 
@@ -149,7 +152,7 @@ def finish_scene(
     """
     found = computed
     if scene.back is not None:
-        found = _Enlarged(found, scene.back)
+        found = _Enlarged(found, scene.original, scene.back)
     if options.refine != "none":
         found = _Refined(found, scene.original, predictor, options.refine)
     if scene.area is not None:
@@ -157,24 +160,38 @@ def finish_scene(
     return found
 
 
-def check_refinement(refine: Refinement, predictor: Predictor) -> None:
-    """Refuse a refinement that does not fit the task.
+def check_options(options: SceneOptions, task: Task, products: Collection[str]) -> None:
+    """Refuse options that cannot be fulfilled, before anything is computed.
 
     Raises:
-        UsageError: If the random field is asked for in a task that is not multiclass.
+        UsageError: If the random field is asked for in a task that is not multiclass, the class of
+            the centre lines is not clear, a file is missing or the extra geo is not installed.
     """
-    if refine == "crf" and predictor.task.kind != "multiclass":
+    if options.refine == "crf" and task.kind != "multiclass":
         raise UsageError(
-            f"the dense CRF shares pixels out among classes and this model is "
-            f"{predictor.task.kind}; give --refine guided, or leave it out"
+            f"the dense CRF shares pixels out among classes and this model is {task.kind}; give "
+            "--refine guided, or leave it out"
         )
+    if options.aoi is not None and not options.aoi.is_file():
+        raise UsageError(f"--aoi {options.aoi} is no file; name a GeoPackage or GeoJSON")
+    if options.resolution is not None and not options.resolution > 0:
+        raise UsageError(f"--resolution is {options.resolution} m; it should be above 0")
+    if options.simplify is not None and not options.simplify >= 0:
+        raise UsageError(f"--simplify is {options.simplify} pixels; it should be 0 or more")
+    if "lines" in products:
+        choose_line_class(task, options.lines_of)
+    elif options.lines_of is not None:
+        raise UsageError("--lines-of names a class but no lines are saved; add --save lines")
+    if {"polygons", "lines"} & set(products):
+        check_vector_path(Path("results.gpkg"))
 
 
 @dataclass(frozen=True, eq=False)
 class _Enlarged:
-    """Probabilities on another grid."""
+    """Probabilities on the grid of the raster, none where it holds no data."""
 
     computed: Finished
+    image: RasterReader
     grid: Grid
 
     @property
@@ -185,7 +202,8 @@ class _Enlarged:
         probs = self.computed.read(self.grid.source_window(window))
         values = np.moveaxis(probs, 0, -1)
         found, has_data = self.grid.resample(values, ~np.isnan(probs[0]), window)
-        found[~has_data] = np.nan
+        _, valid = self.image.read(window)
+        found[~(has_data & valid)] = np.nan
         return np.ascontiguousarray(np.moveaxis(found, -1, 0), dtype=np.float32)
 
 

@@ -18,7 +18,6 @@ from delineate.prediction.outputs import VECTOR_PRODUCTS
 from delineate.prediction.scene_options import (
     NO_OPTIONS,
     SceneOptions,
-    check_refinement,
     finish_scene,
     open_scene,
 )
@@ -237,7 +236,6 @@ def _open_work(
         with resume_journal(folder, identity) as journal:
             yield journal
         return
-    check_refinement(options.refine, predictor)
     source = scene.reader
     empty = np.zeros((1, 1, source.count), source.dtype)
     convert_channels(empty, predictor.preprocessing.in_channels)

@@ -122,6 +122,9 @@ def create_raster(
         profile |= {"photometric": "palette", "predictor": 1}
     elif bands == 3 and not names and np.dtype(dtype) == np.uint8:
         profile["photometric"] = "rgb"
+    else:
+        # GDAL would take the fourth of four bands for alpha.
+        profile |= {"photometric": "minisblack", "alpha": "no"}
     with write_atomically(path, needed=needed) as temporary:
         plain = temporary.with_name(f"{temporary.stem}.plain.tif") if cog else temporary
         try:
