@@ -188,3 +188,18 @@ def test_annotators_agree_as_much_as_their_masks_do(tmp_path: Path, find: Find) 
     finding = find(tmp_path, mask_suffix="_1stHO")["several-annotators"]
     assert "Dice of 0.50" in finding.what
     assert len(finding.files) == 8
+
+
+def test_annotators_in_folders_of_their_own(tmp_path: Path, find: Find) -> None:
+    write_sample("cells", tmp_path, num_images=4, size=64)
+    (tmp_path / "masks").rename(tmp_path / "annotations")
+    shutil.copytree(tmp_path / "annotations", tmp_path / "manual")
+    found = find(tmp_path)
+    assert "ambiguous-mask" in found
+    assert "named annotations and manual" in found["several-annotators"].what
+    assert "--data.masks annotations" in found["several-annotators"].fix
+    for path in (tmp_path / "manual").iterdir():  # something else that has the same name
+        stripes = np.zeros((64, 64), np.uint8)
+        stripes[::16] = 255
+        Image.fromarray(stripes).save(path)
+    assert "several-annotators" not in find(tmp_path)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from delineate.data.discovery import find_entries
+from delineate.data.discovery import is_excluded
 from delineate.data.doctor.findings import Evidence, Finding
-from delineate.data.doctor.records import Examination, PairRecord
+from delineate.data.doctor.records import Examination
 from delineate.errors import DataError
-from delineate.rasters import read_raster
+from delineate.rasters import SUFFIXES, read_raster
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,81 +22,104 @@ if TYPE_CHECKING:
 MIN_SHARE = 0.5
 """Share of the images that have a second mask, from which on it is another annotator's."""
 
+MIN_AGREEMENT = 0.3
+"""Mean Dice of two files of one image from which on they are masks of the same thing."""
+
 _MAX_COMPARED = 24
 
 
 def check_annotators(examination: Examination) -> Iterator[Finding]:
     """Find sets of masks that belong to the same images under another suffix."""
-    by_suffix = _find_suffixes(examination)
-    suffixes = [*by_suffix]
-    if len(suffixes) < 2:
+    masks_of = _find_masks(examination)
+    labels = list(masks_of)
+    if len(labels) < 2:
         return
-    first, second = suffixes[:2]
-    shared = [image for image in by_suffix[first] if image in by_suffix[second]]
-    both = [(by_suffix[first][image], by_suffix[second][image]) for image in shared]
+    first, second = (masks_of[label] for label in labels[:2])
+    shared = [image for image in first if image in second]
     root = examination.listing.root
     scores = [
         score
-        for one, other in both[:: max(1, -(-len(both) // _MAX_COMPARED))]
-        if (score := _dice(root / one, root / other)) is not None
+        for image in shared[:: max(1, -(-len(shared) // _MAX_COMPARED))]
+        if (score := _dice(root / first[image], root / second[image])) is not None
     ]
-    agreement = (
-        f"; the two agree with a Dice of {np.mean(scores):.2f} on average ({min(scores):.2f} to "
-        f"{max(scores):.2f} over {len(scores)} images)"
-        if scores
-        else ""
+    # Files of instances, of other classes or of depths go by several names, too.
+    if not scores or np.mean(scores) < MIN_AGREEMENT:
+        return
+    chosen = examination.data.mask_suffix or labels[0]
+    advice = (
+        f"`--data.masks {chosen}` (in data.yaml `masks: [{chosen!r}]`)"
+        if "/" in chosen or (root / chosen).is_dir()
+        else f"`--data.mask-suffix {chosen}` (in data.yaml `mask_suffix: {chosen!r}`)"
     )
-    chosen = examination.data.mask_suffix
     yield Finding(
         "several-annotators",
         "warning",
-        tuple(sorted(path for suffix in suffixes for path in by_suffix[suffix].values())),
-        f"{len(shared)} images have masks by {len(suffixes)} annotators, named "
-        f"{' and '.join(suffixes)}{agreement}",
+        tuple(sorted({path for label in labels for path in masks_of[label].values()})),
+        f"{len(shared)} images have masks by {len(labels)} annotators, named "
+        f"{' and '.join(labels)}; the first two agree with a Dice of {np.mean(scores):.2f} on "
+        f"average ({min(scores):.2f} to {max(scores):.2f} over {len(scores)} images)",
         "a model can agree with one annotator no better than another person does, and a training "
         "on both at once averages them",
-        f"train on one: `--data.mask-suffix {chosen or first}` (in data.yaml `mask_suffix: "
-        f"{chosen or first!r}`), and read the score beside their agreement",
+        f"train on one: {advice}, and read the score beside their agreement",
         evidence=tuple(
-            Evidence(image, suffix, mask=by_suffix[suffix][image])
+            Evidence(image, label, mask=masks_of[label][image])
             for image in shared[:4]
-            for suffix in (first, second)
+            for label in labels[:2]
         ),
     )
 
 
-def _find_suffixes(examination: Examination) -> dict[str, dict[str, str]]:
-    """Return the mask of each image by what masks add to the names of images, commonest first."""
-    root = examination.listing.root
-    images = {pair.image.path: pair for pair in examination.pairs}
-    stems = _stems(list(images.values()))
+def _find_masks(examination: Examination) -> dict[str, dict[str, str]]:
+    """Return the mask of each image, by the suffix of its name or, without one, by its folder.
+
+    Only what at least half of the images have is returned, the commonest first.
+    """
+    pairs = [pair for pair in examination.pairs if len(pair.masks) < 2]
+    images = {pair.image.path for pair in examination.pairs}
+    here = {_key(PurePosixPath(pair.image.path)): pair.image.path for pair in pairs}
+    uses = Counter(stem for _, stem in here)
+    anywhere = {stem: path for (_, stem), path in here.items() if uses[stem] == 1}
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    for entry in find_entries(root, examination.data):
-        path = str(entry.path)
-        if path in images:
+    for path in _list_files(examination):
+        folder, stem = _key(path)
+        if str(path) in images:
             continue
-        for length in range(len(entry.stem) - 1, 0, -1):
-            image = stems.get((str(entry.path.parent), entry.stem[:length]))
-            if image is not None and not entry.stem[length].isdecimal():
-                found[entry.stem[length:]][image] = path
+        for length in range(len(stem), 0, -1):
+            base, suffix = stem[:length], stem[length:]
+            image = here.get((folder, base)) or anywhere.get(base)
+            if image is not None and not suffix[:1].isdecimal():
+                found[suffix or folder][image] = str(path)
                 break
     used = {
-        suffix: masks
-        for suffix, masks in found.items()
+        label: masks
+        for label, masks in found.items()
         if len(masks) >= max(2, MIN_SHARE * len(images))
     }
     return dict(sorted(used.items(), key=lambda item: (-len(item[1]), item[0])))
 
 
-def _stems(pairs: Sequence[PairRecord]) -> dict[tuple[str, str], str]:
-    """Return images by folder and name without ending."""
-    return {
-        (
-            str(PurePosixPath(pair.image.path).parent),
-            PurePosixPath(pair.image.path).stem,
-        ): pair.image.path
-        for pair in pairs
-    }
+def _key(path: PurePosixPath) -> tuple[str, str]:
+    """Return folder and name without ending."""
+    return str(path.parent), path.stem
+
+
+def _list_files(examination: Examination) -> list[PurePosixPath]:
+    """Return the picture files of all folders that hold an image or a mask, sorted."""
+    root = examination.listing.root
+    records = [
+        *(record for pair in examination.pairs for record in (pair.image, *pair.masks)),
+        *examination.others,
+    ]
+    found = []
+    for folder in sorted({PurePosixPath(record.path).parent for record in records}):
+        for entry in os.scandir(root / folder):
+            path = folder / entry.name
+            if entry.name[0] != "." and path.suffix.lower() in SUFFIXES and entry.is_file():
+                found.append(path)
+    excluded = examination.data.exclude
+    return sorted(
+        path for path in found if not any(is_excluded(path, pattern) for pattern in excluded)
+    )
 
 
 def _dice(first: Path, second: Path) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 
@@ -117,12 +118,15 @@ def _step(content: Content) -> float | None:
 
 def check_off_by_one(examination: Examination) -> Iterator[Finding]:
     """Find masks whose ids count from one while the others, or the classes, count from zero."""
+    reads_index = examination.decoder is not None and examination.decoder.reading == "index"
+    forms = {"grey", "palette"} if reads_index else {"grey"}
     masks = {
         mask.path: _ids(mask)
         for pair in examination.pairs
         for mask in pair.masks
-        if mask.tally is not None and mask.tally.form == "grey"
+        if mask.tally is not None and mask.tally.form in forms
     }
+    reading: Literal["grey", "index"] = "index" if reads_index else "grey"
     ignored = {code for code in examination.data.ignore if isinstance(code, int)} | {255}
     found = {path: ids - ignored for path, ids in masks.items() if ids - ignored}
     if len(found) < _MIN_IMAGES or examination.data.legend:
@@ -133,7 +137,7 @@ def check_off_by_one(examination: Examination) -> Iterator[Finding]:
     names = examination.task.class_names
     if not any(0 in ids for ids in found.values()):
         if len(names) == top or (not names and top > 2):
-            yield _describe_all(found, top, names)
+            yield _describe_all(found, top, names, reading)
         return
     high = sorted(path for path, ids in found.items() if top in ids)
     suspects = [path for path in high if 0 not in found[path]]
@@ -165,14 +169,19 @@ def check_off_by_one(examination: Examination) -> Iterator[Finding]:
         f"subtract 1 in these files (`delineate doctor DATA --fix OUT` does in a copy), or leave "
         f"them out by {exclude_line(both)}",
         tuple(
-            RecodeMask(path, "grey", tuple((code, code - 1) for code in sorted(found[path])))
+            RecodeMask(path, reading, tuple((code, code - 1) for code in sorted(found[path])))
             for path in high
         ),
         tuple(Evidence(image_of[path], mask=path) for path in high[:_NUM_SHOWN]),
     )
 
 
-def _describe_all(found: dict[str, set[int]], top: int, names: tuple[str, ...]) -> Finding:
+def _describe_all(
+    found: dict[str, set[int]],
+    top: int,
+    names: tuple[str, ...],
+    reading: Literal["grey", "index"],
+) -> Finding:
     listed = names or tuple(f"class_{number}" for number in range(1, top + 1))
     legend = ", ".join(f"{name}: {number}" for number, name in enumerate(listed, start=1))
     return Finding(
@@ -183,7 +192,7 @@ def _describe_all(found: dict[str, set[int]], top: int, names: tuple[str, ...]) 
         "classes are counted from zero; read as they are, every pixel names its neighbour's class",
         f"say what the ids mean, in data.yaml `legend: {{{legend}}}`",
         tuple(
-            RecodeMask(path, "grey", tuple((code, code - 1) for code in sorted(ids)))
+            RecodeMask(path, reading, tuple((code, code - 1) for code in sorted(ids)))
             for path, ids in sorted(found.items())
         ),
     )
