@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import f1_score, jaccard_score
 
+from delineate.cli.display import print_evaluation
 from delineate.config import DataConfig, Settings, TaskConfig, dump_settings
 from delineate.data.image_digest import digest_pixels
 from delineate.data.inventory import build_inventory
@@ -170,7 +171,7 @@ def test_mistakes_are_named(run: Path, data: Path, tmp_path: Path) -> None:
 
 
 def test_copies_of_training_images_are_called_out(
-    model: SegmentationModel, data: Path, tmp_path: Path
+    model: SegmentationModel, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copied = build_inventory(data, GROUPED).of("test")[1]
     digest = digest_pixels(np.asarray(Image.open(copied.image)))
@@ -180,6 +181,8 @@ def test_copies_of_training_images_are_called_out(
     assert "1 of the 4 images scored here are training images" in alert
     assert copied.name in alert
     assert f'role="alert">{alert[:60]}' in evaluation.report_path.read_text("utf-8")
+    print_evaluation(evaluation)
+    assert "warning: 1 of the 4 images scored here are training images" in capsys.readouterr().out
     images = evaluation.metrics["images"]
     assert [image["quality"]["in_training"] for image in images] == [False, True, False, False]
     clean = evaluate(model, data, device="cpu", out=tmp_path / "clean")

@@ -82,4 +82,4 @@ def test_weak_parts_are_limits(run: Path, evaluation_of: Callable[..., Evaluatio
     metrics = json.loads(json.dumps(evaluation_of("binary", 4).metrics))
     metrics["slices"][0].update(is_weak=True, score=0.1, rest=0.9, label="up to 5 px")
     card = describe_card("run", read_model_info(run), {}, [metrics])
-    assert "- Weak (recall 0.100, elsewhere 0.900): size, up to 5 px." in card
+    assert "- Weak (recall 0.100, elsewhere 0.900): Object size, up to 5 px." in card

@@ -71,6 +71,17 @@ def test_missed_small_objects_are_the_weak_slice() -> None:
     assert small.as_dict()["rules"] == list(ADVICE["size", "low"].rules)
 
 
+def test_few_images_call_nothing_weak() -> None:
+    rng = np.random.default_rng(0)
+    scores, details = score([discs(rng, misses_small=True) for _ in range(3)], BINARY)
+    slices = find_slices(scores, details, list("abc"))
+    assert any(part.score == 0.0 for part in slices)
+    assert not any(part.is_weak for part in slices)
+    four = score([discs(rng, misses_small=True) for _ in range(4)], BINARY)
+    # Of one group all four, so that images are drawn.
+    assert any(part.is_weak for part in find_slices(*four, list("aaaa")))
+
+
 def test_a_perfect_model_is_weak_nowhere() -> None:
     rng = np.random.default_rng(0)
     scores, details = score([discs(rng, misses_small=False) for _ in range(8)], BINARY)

@@ -181,6 +181,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
     console.print(table)
     if metrics["threshold"] is not None:
         console.print(f"threshold  {format_value(metrics['threshold'])}")
+    for alert in evaluation.alerts:
+        console.print(Text(f"warning: {alert}", style="bold yellow"))
     for choice in evaluation.choices:
         console.print(choice, markup=False, highlight=False)
     if evaluation.tuned_model is not None:

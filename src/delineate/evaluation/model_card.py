@@ -14,6 +14,7 @@ from typing import Any
 
 from delineate.errors import ModelFileError
 from delineate.evaluation.document import MetricsDocument
+from delineate.evaluation.slices import PROPERTIES
 from delineate.files import digest_file, write_text
 from delineate.model_file import FILE_NAME, read_model_info
 
@@ -159,7 +160,7 @@ def _limits(model: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]]) 
         ]
         lines += [
             f"- Weak ({part['score_name']} {part['score']:.3f}, elsewhere {part['rest']:.3f}): "
-            f"{_escape(part['property'])}, {_escape(part['label'])}."
+            f"{_escape(PROPERTIES[part['property']])}, {_escape(part['label'])}."
             for part in sorted(weak, key=lambda part: part["score"] - part["rest"])[:5]
         ]
         found = metrics["expectation"]

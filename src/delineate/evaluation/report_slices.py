@@ -45,7 +45,14 @@ def draw_slices(slices: Sequence[Slice], *, draws_images: bool = False) -> list[
     if weak:
         blocks.append(bullets(_say_all(weak)))
     else:
-        blocks.append(paragraph("No part is weak by this rule."))
+        can_tell = any(part.difference.low is not None for part in slices)
+        blocks.append(
+            paragraph(
+                "No part is weak by this rule."
+                if can_tell
+                else "There are too few images to call a part weak."
+            )
+        )
     for name, parts in groupby(slices, key=lambda part: part.trait):
         blocks.append(_table(PROPERTIES[name], list(parts)))
     return blocks

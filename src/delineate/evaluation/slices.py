@@ -9,7 +9,7 @@ at least and the interval of that difference excludes zero.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,8 +30,10 @@ SMALL_GAP = 0.03
 """Differences of a score below this are not called weak."""
 FEWEST = 6
 """Objects or images below which no thirds are made."""
-FEWEST_GROUPS = 3
+FEWEST_GROUPS = 4
 """Groups of images below which images are resampled one by one."""
+FEWEST_DRAWN = 4
+"""Groups, or images, below which nothing can be called weak."""
 MAX_GROUPS = 30
 """Groups that are listed, the worst ones."""
 NUM_RESAMPLES = 500
@@ -80,7 +82,7 @@ class Slice:
     def is_weak(self) -> bool:
         """Whether it is worse than the rest, by more than chance explains; of a confusion, large.
 
-        Undecided, and so False, with fewer than two images to draw from.
+        Undecided, and so False, with fewer than `FEWEST_DRAWN` groups or images to draw from.
         """
         if self.trait == "confusion":
             return self.score is not None and self.score >= LARGE_CONFUSION
@@ -161,6 +163,8 @@ class _Part:
         found = Interval(None, None, None, None)
         if self.trait != "confusion":  # there is no rest of what a class is taken for
             found = bootstrap(sums, _difference, num_resamples=NUM_RESAMPLES)[0]
+        if len(sums) < FEWEST_DRAWN:
+            found = replace(found, low=None, high=None)
         return Slice(
             self.trait,
             self.label,
