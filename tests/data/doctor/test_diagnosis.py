@@ -113,6 +113,7 @@ def test_a_training_shows_all_errors(
     text = capsys.readouterr().err
     assert "1 mask without an image (masks/cells_001.png)" in text
     assert "cells_003.png is 50x50, its image 96x96" in text
+    assert f"'delineate doctor {faulty}' looks deeper" in text
     assert not (tmp_path / "run").exists()
 
 

@@ -171,7 +171,8 @@ def admit(data: Path, settings: Settings) -> tuple[Inventory, Task, MaskDecoder]
     findings = _accept(run_checks(examination, CHEAP_CHECKS), settings.data)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
-        raise FaultyDataError(errors, subject=str(data))
+        closing = f"'delineate doctor {data}' looks deeper and shows the evidence"
+        raise FaultyDataError(errors, subject=str(data), closing=closing)
     if examination.decoder is None:
         raise DataError(f"{data}: there is no mask that can be read; add masks")
     inventory = Inventory(listing.root, listing.samples)

@@ -167,6 +167,7 @@ class FaultyDataError(DataError):
         findings: Sequence[Finding],
         *,
         subject: str = "",
+        closing: str = "",
         proposal: Mapping[str, Any] | None = None,
     ) -> None:
         """Join the sentences of all findings.
@@ -174,13 +175,15 @@ class FaultyDataError(DataError):
         Args:
             findings: At least one.
             subject: The data set; begins the message.
+            closing: A last line.
             proposal: Settings of the section `data` with which the data could be read.
         """
         sentences = [shorten(finding.sentence) for finding in findings]
         text = sentences[0]
         if len(sentences) > 1:
             text = "\n".join([f"{len(sentences)} errors", *(f"- {one}" for one in sentences)])
-        super().__init__(f"{subject}: {text}" if subject else text)
+        text = f"{subject}: {text}" if subject else text
+        super().__init__(f"{text}\n{closing}" if closing else text)
         self.findings = tuple(findings)
         self.proposal = proposal
 
