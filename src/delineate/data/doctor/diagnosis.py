@@ -106,14 +106,14 @@ def doctor(
 ) -> Diagnosis:
     """Read every file of a data set, and write all that is wrong with it as a page and as JSON.
 
-    Nothing is ever written into the data folder, unless `out` or `fix` name a place in it. The
-    folder of the results keeps a manifest of digests, with which the next look compares.
+    Nothing is ever written into the data folder, unless `out` names a place in it. The folder
+    of the results keeps a manifest of digests, with which the next look compares.
 
     Args:
         data: A folder, a data.yaml or a CSV of paths.
         out: Folder for doctor.html, findings.json and manifest.json; None takes `doctor/<name>` in
             the current folder, and writes nothing where that would lie inside the data.
-        fix: Folder for a repaired copy of the data; it must not exist yet, or be empty.
+        fix: Folder for a repaired copy, outside of the data; it must not exist yet, or be empty.
         overrides: Settings of the sections `data` and `task`, over those of a data.yaml.
 
     Returns:
