@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,9 @@ def test_a_real_gain_is_taken_with_its_proof() -> None:
     assert tuning.thresholds is not None
     assert tuning.thresholds[0] < 0.4
     assert any(tuning.postprocessing.values())
+    assert any(f"with threshold {tuning.thresholds[0]:.3f}" in line for line in tuning.describe())
+    unsure = replace(tuning, proofs=(replace(threshold, is_taken=False), post))
+    assert any("threshold: not changed by itself" in line for line in unsure.describe())
     assert threshold.nested_gain.estimate is not None
     assert 0 < threshold.nested_gain.estimate <= threshold.gain + 0.02  # type: ignore[operator]
     # The tuned setting is as good on images that nobody has looked at.

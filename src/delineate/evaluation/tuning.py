@@ -6,7 +6,6 @@ temperature stay unless the choice proves itself on folds that it was not made o
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,13 @@ from delineate.evaluation.tuning_proof import (
     judge_choices,
     prove,
 )
-from delineate.evaluation.tuning_search import Choice, SearchTable, list_steps, search
+from delineate.evaluation.tuning_search import (
+    Allowance,
+    Choice,
+    SearchTable,
+    list_steps,
+    search,
+)
 from delineate.evaluation.tuning_temperature import fit_temperature
 from delineate.metrics.confusion import ConfusionCounts
 from delineate.postprocess import postprocess_mask
@@ -41,10 +46,6 @@ if TYPE_CHECKING:
     from delineate.model_file import SegmentationModel
 
 FORMAT_VERSION = 1
-
-_SECONDS_PER_MEGAPIXEL = 5.0
-_SECONDS_PER_IMAGE = 0.1
-"""What one class at one pair of radii may take, until the first has been measured."""
 
 
 @dataclass(frozen=True)
@@ -134,18 +135,14 @@ class Tuning:
         lines += [self._describe_proof(proof) for proof in self.proofs]
         if self.num_steps_left_out:
             lines.append(
-                f"{self.num_steps_left_out} ways of post-processing were left out for want of "
-                "time; `delineate evaluate MODEL DATA --split val --tune` tries more."
+                f"{self.num_steps_left_out} ways of post-processing were left out, for want of "
+                "time or by evaluation.tuning.effort; `delineate evaluate MODEL DATA --split val "
+                "--tune` takes the time it needs."
             )
         return lines
 
     def _describe_proof(self, proof: Proof) -> str:
-        steps = ", ".join(f"{n.replace('_', ' ')} {v}" for n, v in self.postprocessing.items() if v)
-        chosen = {
-            "threshold": ", ".join(f"{t:.3f}" for t in self.thresholds or ()),
-            "post-processing": steps,
-            "temperature": f"{self.temperature:.3f}",
-        }[proof.what]
+        outcome = self._describe_choice(proof) if proof.is_taken else self._describe_rest(proof)
         nested = proof.nested_gain
         if proof.gain is None or nested.estimate is None:
             return f"{proof.what}: nothing to choose by; left as it is."
@@ -157,8 +154,27 @@ class Tuning:
                 f"{nested.estimate:+.4f} (standard error {nested.standard_error:.4f}) on images "
                 "that had no say"
             )
+        return f"{proof.what}: {outcome}; {why}."
+
+    def _describe_choice(self, proof: Proof) -> str:
+        levels = ", ".join(f"{threshold:.3f}" for threshold in self.thresholds or ())
+        if proof.what == "temperature":
+            return f"{self.temperature:.3f}"
+        if proof.what == "threshold":
+            return levels
+        steps = [
+            name.replace("_", " ") + ("" if value is True else f" {value}")
+            for name, value in self.postprocessing.items()
+            if value
+        ]
+        return (", ".join(steps) or "none") + (f" with threshold {levels}" if levels else "")
+
+    def _describe_rest(self, proof: Proof) -> str:
+        post = self.proof("post-processing")
+        if proof.what == "threshold" and post is not None and post.is_taken:
+            return "not changed by itself"
         kept = {"threshold": "0.5", "post-processing": "none", "temperature": "1"}[proof.what]
-        return f"{proof.what}: {chosen if proof.is_taken else f'{kept} stays'}; {why}."
+        return f"{kept} stays"
 
 
 def tune(
@@ -212,7 +228,7 @@ def tune(
             folds.fold,
             objective,
             steps,
-            can_go_on=_Allowance(store, config.effort, deadline).allows,
+            can_go_on=Allowance(store, config.effort, deadline).allows,
             on_image=bar.advance,
         )
     choice, proofs, nested_score = _choose(store, folds, table, config.confidence)
@@ -299,26 +315,3 @@ def _curves(table: SearchTable) -> dict[str, dict[str, list[float | None]]]:
         }
         for name, curve in zip(table.task.class_names, scores, strict=True)
     }
-
-
-class _Allowance:
-    """Says whether one more pair of radii fits into effort and time."""
-
-    def __init__(self, store: PredictionStore, effort: float, deadline: float | None) -> None:
-        num_classes = len(store.task.foreground)
-        self._megapixels = store.num_pixels * num_classes / 1e6
-        self._left = effort
-        self._deadline = deadline
-        self._seconds = _SECONDS_PER_MEGAPIXEL * self._megapixels
-        self._seconds += _SECONDS_PER_IMAGE * len(store) * num_classes
-        self._last: float | None = None
-
-    def allows(self) -> bool:
-        """Return whether one more pair of radii may be tried."""
-        now = time.monotonic()
-        if self._last is not None:
-            self._seconds = now - self._last
-        self._last = now
-        self._left -= self._megapixels
-        has_time = self._deadline is None or now + 1.2 * self._seconds < self._deadline
-        return self._left >= 0 and has_time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     BoolArray = NDArray[np.bool_]
 
 
+_SECONDS_PER_MEGAPIXEL = 5.0
+_SECONDS_PER_IMAGE = 0.1
+"""What one class at one pair of radii may take, until the first has been measured."""
 MAX_TREE_PIXELS = 3 * 2**19
 """Pixels whose parts are looked at together, 1.6 million: about 250 MB. A larger image is cut for
 the search, so that an object across a cut counts as two there; the proof judges whole images."""
@@ -148,6 +152,36 @@ def list_steps(
         if largest_only:
             steps.append(Step(opening, closing, 0, True, 0))
     return steps
+
+
+class Allowance:
+    """Says whether one more pair of radii fits into effort and time."""
+
+    def __init__(self, store: PredictionStore, effort: float, deadline: float | None) -> None:
+        """Start before the first pair.
+
+        Args:
+            store: What is gone through for each pair.
+            effort: Millions of pixels, once per class, in all.
+            deadline: On `time.monotonic`'s clock; None has all time.
+        """
+        num_classes = len(store.task.foreground)
+        self._megapixels = store.num_pixels * num_classes / 1e6
+        self._left = effort
+        self._deadline = deadline
+        self._seconds = _SECONDS_PER_MEGAPIXEL * self._megapixels
+        self._seconds += _SECONDS_PER_IMAGE * len(store) * num_classes
+        self._last: float | None = None
+
+    def allows(self) -> bool:
+        """Return whether one more pair of radii may be tried."""
+        now = time.monotonic()
+        if self._last is not None:
+            self._seconds = now - self._last
+        self._last = now
+        self._left -= self._megapixels
+        has_time = self._deadline is None or now + 1.2 * self._seconds < self._deadline
+        return self._left >= 0 and has_time
 
 
 def search(
