@@ -47,6 +47,7 @@ MAX_EVIDENCE = 60
 """Pictures that one finding shows at most."""
 
 _CACHED_PICTURES = 256
+_LARGE_SET = 5000
 
 
 def check_exact_duplicates(examination: Examination) -> Iterator[Finding]:
@@ -136,7 +137,9 @@ def find_near_duplicates(examination: Examination) -> list[Likeness]:
     if len(images) < 2:
         return []
     thumbnails = np.stack([np.asarray(pair.image.thumbnail, np.uint8) for pair in images])
-    candidates = find_candidates(*hash_pictures(thumbnails))
+    # In a large set every picture has some neighbours by chance, and each costs a comparison.
+    max_neighbours = 12 if len(images) <= _LARGE_SET else 4
+    candidates = find_candidates(*hash_pictures(thumbnails), max_neighbours=max_neighbours)
     if not candidates:
         return []
     root = [*range(len(images))]
