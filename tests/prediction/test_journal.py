@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from delineate.errors import ResourceError, UnreadableFileError, UsageError
 from delineate.prediction import journal as module
-from delineate.prediction.journal import open_journal, read_header, resume_journal
+from delineate.prediction.journal import journal_header, open_journal, resume_journal
 from delineate.prediction.seams import SeamSums
 from delineate.tiling import Window
 
@@ -111,7 +111,7 @@ def test_other_work_is_refused_by_name(tmp_path: Path) -> None:
         resume_journal(tmp_path / "j", {**IDENTITY, "bytes": 8}),
     ):
         pass
-    assert read_header(tmp_path / "nothing") is None
+    assert journal_header(tmp_path / "nothing") is None
     with pytest.raises(UsageError, match="no unfinished"), resume_journal(tmp_path / "n", {}):
         pass
 

@@ -241,7 +241,7 @@ def resume_journal(folder: Path, identity: Mapping[str, Any]) -> Iterator[Journa
     Raises:
         UsageError: If there is none, or it is of other work; the message names what differs.
     """
-    header = read_header(folder)
+    header = journal_header(folder)
     if header is None:
         raise UsageError(f"there is no unfinished work in {folder} to go on with")
     refuse_changes(header["identity"], json.loads(json.dumps(identity)), folder)
@@ -249,7 +249,7 @@ def resume_journal(folder: Path, identity: Mapping[str, Any]) -> Iterator[Journa
         yield journal
 
 
-def read_header(folder: Path) -> dict[str, Any] | None:
+def journal_header(folder: Path) -> dict[str, Any] | None:
     """Return what a journal says of its work; None if there is no journal."""
     try:
         with (folder / _JOURNAL).open("rb") as file:

@@ -13,7 +13,12 @@ import numpy as np
 
 from delineate.errors import DataError, ShapeError, UsageError
 from delineate.files import check_free_space
-from delineate.prediction.journal import open_journal, read_header, remove_journal, resume_journal
+from delineate.prediction.journal import (
+    journal_header,
+    open_journal,
+    remove_journal,
+    resume_journal,
+)
 from delineate.prediction.outputs import VECTOR_PRODUCTS
 from delineate.prediction.scene_options import (
     NO_OPTIONS,
@@ -27,7 +32,7 @@ from delineate.prediction.tile_choice import TileChoice
 from delineate.prediction.unfinished import Unfinished, file_identity
 from delineate.preprocessing import convert_channels
 from delineate.raster_windows import open_raster
-from delineate.rasters import TIFF_SUFFIXES
+from delineate.rasters import TIFF_SUFFIXES, read_header
 from delineate.tiling import Window
 
 if TYPE_CHECKING:
@@ -92,8 +97,12 @@ def is_streamed(path: Path) -> bool:
         with open_raster(path) as source:
             return source.height * source.width > STREAMED_PIXELS
     except DataError:
-        # The reader of whole files also reads stacks of channels, and says what is wrong if not.
-        return False
+        # Stacks of channels are for the reader of whole files, which also tells what is damaged.
+        try:
+            header = read_header(path)
+        except DataError:
+            return False
+        return header.num_pages == 1 and header.size[0] * header.size[1] > STREAMED_PIXELS
 
 
 def plan_scene(predictor: Predictor, source: RasterReader) -> ScenePlan:
@@ -232,7 +241,7 @@ def _open_work(
 ) -> Iterator[Journal]:
     """Go on with the work in a folder, or begin it."""
     identity = file_identity(job.image)
-    if read_header(folder) is not None:
+    if journal_header(folder) is not None:
         with resume_journal(folder, identity) as journal:
             yield journal
         return
