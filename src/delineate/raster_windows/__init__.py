@@ -2,7 +2,8 @@
 
 from delineate.raster_windows.area import Area, limit_reader, read_area
 from delineate.raster_windows.mosaic import open_mosaic
-from delineate.raster_windows.reading import RasterReader, open_raster
+from delineate.raster_windows.reader import RasterReader
+from delineate.raster_windows.reading import open_raster
 from delineate.raster_windows.resampling import Grid, resample_reader
 from delineate.raster_windows.writing import RasterWriter, create_raster
 

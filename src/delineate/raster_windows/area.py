@@ -15,7 +15,7 @@ from delineate.tiling import Window
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from delineate.raster_windows.reading import RasterReader
+    from delineate.raster_windows.reader import RasterReader
 
 CONTEXT = 512
 """Pixels around the area that are read, so that a network sees what surrounds its border."""

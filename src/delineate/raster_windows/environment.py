@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,17 +11,14 @@ from typing import Any
 import numpy as np
 
 from delineate.errors import UnreadableFileError
+from delineate.rasters.formats import format_of
+from delineate.rasters.refusals import MAX_CHANNELS
 
 CACHE_BYTES = 128 * 2**20
 """Size of GDAL's block cache, whatever the machine has: memory must not depend on the raster."""
 
 MAX_BLOCK_BYTES = 256 * 2**20
 """Largest decoded size of one tile or strip of a file that is read by windows."""
-
-DECODING_ERRORS = (OSError, ValueError, LookupError, ArithmeticError, struct.error)
-"""What a damaged file may raise besides rasterio's own errors."""
-
-_TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 _OPTIONS: dict[str, Any] = {
     "GDAL_CACHEMAX": CACHE_BYTES,
@@ -66,7 +62,7 @@ def is_tiff(path: Path) -> bool:
     """
     try:
         with path.open("rb") as file:
-            return file.read(4) in _TIFF_MAGIC
+            return format_of(file.read(16)) == "tiff"
     except OSError as error:
         raise UnreadableFileError(f"{path} cannot be opened: {error.strerror}") from error
 
@@ -75,8 +71,13 @@ def check_blocks(dataset: Any, path: Path, max_bytes: int) -> None:
     """Refuse a file of which the smallest read would decode more than `max_bytes`.
 
     Raises:
-        UnreadableFileError: If one tile or strip is larger.
+        UnreadableFileError: If one tile or strip is larger, or there are too many bands.
     """
+    if dataset.count > MAX_CHANNELS:
+        raise UnreadableFileError(
+            f"{path} has {dataset.count} bands and at most {MAX_CHANNELS} are read; write the ones "
+            "you need to a file of their own"
+        )
     pixel_bytes = sum(np.dtype(name).itemsize for name in dataset.dtypes)
     rows, cols = max(dataset.block_shapes, key=lambda shape: shape[0] * shape[1])
     if rows * cols * pixel_bytes > max_bytes:
@@ -86,11 +87,3 @@ def check_blocks(dataset: Any, path: Path, max_bytes: int) -> None:
             f"{max_bytes / 2**20:.0f} MiB are read; write it again in tiles, such as "
             "gdal_translate -co TILED=YES"
         )
-
-
-def damaged(path: Path, error: Exception) -> UnreadableFileError:
-    """Return the error for a file that could not be decoded."""
-    reason = " ".join(str(error).replace(str(path.resolve()), "").split()) or type(error).__name__
-    return UnreadableFileError(
-        f"{path} is truncated or damaged ({reason}); replace it or take it out"
-    )

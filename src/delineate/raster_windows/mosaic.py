@@ -13,7 +13,7 @@ from delineate.raster_windows.environment import MAX_BLOCK_BYTES, is_tiff
 from delineate.raster_windows.reading import open_dataset, reader_of
 
 if TYPE_CHECKING:
-    from delineate.raster_windows.reading import RasterReader
+    from delineate.raster_windows.reader import RasterReader
 
 _MAX_XML_BYTES = 64 * 2**20
 

@@ -16,7 +16,7 @@ from delineate.tiling import Window
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from delineate.raster_windows.reading import RasterReader
+    from delineate.raster_windows.reader import RasterReader
 
 LEAST_SHARE = 0.5
 """Share of a resampled pixel's weight that must have data for it to have data."""
