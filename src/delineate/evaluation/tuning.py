@@ -108,22 +108,20 @@ class Tuning:
         """Return the scores of the same predictions with what was chosen.
 
         Args:
-            scores: Of the images of the store, in its order, at any threshold.
+            scores: Of the images of the store, at any threshold.
             store: The predictions.
         """
-        counts = []
+        counts: dict[str, ConfusionCounts] = {}
         for kept in store:
             mask = store.mask(kept.output, self.levels)
             image = ConfusionCounts(store.task)
             image.update(postprocess_mask(mask, store.task, **self.postprocessing), kept.target)
-            counts.append(image)
+            counts[kept.name] = image
         return replace(
             scores,
             thresholds=self.thresholds,
-            counts=sum(counts[1:], start=counts[0]),
-            images=tuple(
-                replace(image, counts=own) for image, own in zip(scores.images, counts, strict=True)
-            ),
+            counts=sum(counts.values(), start=ConfusionCounts(store.task)),
+            images=tuple(replace(image, counts=counts[image.name]) for image in scores.images),
         )
 
     def describe(self) -> list[str]:
