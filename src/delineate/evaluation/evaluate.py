@@ -26,6 +26,7 @@ from delineate.evaluation.image_counts import save_image_counts
 from delineate.evaluation.intervals import score_intervals
 from delineate.evaluation.model_card import write_model_card
 from delineate.evaluation.report import build_report
+from delineate.evaluation.report_examples import picture_size, shrink_probs
 from delineate.evaluation.result import Evaluation, Example, Rank, SplitName
 from delineate.evaluation.scoring import (
     LabelledImage,
@@ -328,10 +329,11 @@ def _postprocess(
 def _examples(scores: SplitScores, images: ImageCache, predictor: Predictor) -> Iterator[Example]:
     """Predict the images to show once more, so that no other had to be kept."""
     dices = [image.scores["dice"] for image in scores.images]
-    for rank, index in choose_examples(dices):
+    chosen = choose_examples(dices)
+    size = picture_size(predictor.task, len(chosen))
+    for rank, index in chosen:
         pixels, target, valid = images[index]
         probs = predictor.predict_probs(pixels, valid)
-        name = scores.images[index].name
-        yield Example(
-            rank, name, dices[index], pixels, target, predictor.mask(probs), probs.astype("float32")
-        )
+        name, mask = scores.images[index].name, predictor.mask(probs)
+        small = shrink_probs(probs, size)
+        yield Example(rank, name, dices[index], pixels, target, mask, small)

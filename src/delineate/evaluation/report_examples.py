@@ -64,7 +64,7 @@ def draw_examples(evaluation: Evaluation) -> list[Markup]:
         kinds = ["found", *kinds]
     elif len(task.foreground) == task.num_classes:
         kinds = ["wrong class"]
-    size = picture_size(evaluation)
+    size = picture_size(task, len(evaluation.examples))
     return [
         paragraph(
             "The images with the lowest Dice first, then some of the middle, then the highest. "
@@ -77,12 +77,16 @@ def draw_examples(evaluation: Evaluation) -> list[Markup]:
     ]
 
 
-def picture_size(evaluation: Evaluation) -> int:
+def picture_size(task: Task, num_examples: int) -> int:
     """Return the longer side of each picture, in pixels, for a page of bounded size."""
-    task = evaluation.scores.task
     layers = 4 + (1 if task.kind == "multiclass" else task.num_classes)
-    stored = max(1, len(evaluation.examples) * layers)
+    stored = max(1, num_examples * layers)
     return min(PICTURE_SIZE, max(64, math.isqrt(int(_MAX_STORED_PIXELS / stored))))
+
+
+def shrink_probs(probs: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Return probabilities, (C, H, W), at the size of pictures, as the page shows them."""
+    return np.stack([_nearest(channel, size) for channel in probs])
 
 
 def script_data(evaluation: Evaluation) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def script_data(evaluation: Evaluation) -> dict[str, Any]:
         slider = describe_thresholds(scores)
     elif tally is not None:
         slider = describe_confidence(tally)
-    size = picture_size(evaluation)
+    size = picture_size(task, len(evaluation.examples))
     levels = []
     if scores.thresholds is not None:
         edges = scores.histogram.thresholds

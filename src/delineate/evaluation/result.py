@@ -38,7 +38,7 @@ class Example:
     target: NDArray[Any]
     mask: NDArray[np.uint8]
     probs: NDArray[Any] | None = None
-    """(C, H, W), for the slider; None shows the mask alone."""
+    """(C, h, w), for the slider, of full size or that of pictures; None shows the mask alone."""
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 SMALL_GAP = 0.03
 """Differences of a score below this are not called weak."""
-FEWEST = 6
-"""Objects or images below which no thirds are made."""
+FEWEST = {"objects": 30, "images": 6}
+"""Number below which no thirds are made."""
 FEWEST_GROUPS = 4
 """Groups of images below which images are resampled one by one."""
 FEWEST_DRAWN = 4
@@ -195,7 +195,7 @@ def _object_slices(details: Details) -> Iterator[_Part]:
         ("contrast", objects.contrast, "sd"),
     ):
         usable = np.isfinite(values)
-        for label, end, chosen in _thirds(values, usable, unit):
+        for label, end, chosen in _thirds(values, usable, unit, FEWEST["objects"]):
             yield _Part(
                 name,
                 label,
@@ -216,10 +216,10 @@ def _sum_objects(details: Details, chosen: NDArray[np.bool_], num_images: int) -
 
 
 def _thirds(
-    values: FloatArray, usable: NDArray[np.bool_], unit: str
+    values: FloatArray, usable: NDArray[np.bool_], unit: str, fewest: int
 ) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
     """Yield label, end and members of each third, by value; nothing if values hardly differ."""
-    if usable.sum() < FEWEST:
+    if usable.sum() < fewest:
         return
     low, high = np.quantile(values[usable], (1 / 3, 2 / 3))
     if low == high:
@@ -265,7 +265,7 @@ def _dice_sums(scores: SplitScores) -> FloatArray:
 def _image_slices(scores: SplitScores, details: Details) -> Iterator[_Part]:
     sums = _dice_sums(scores)[:, list(scores.task.foreground)].sum(axis=1)
     usable = np.ones(len(sums), bool)
-    for label, end, chosen in _thirds(details.brightness, usable, ""):
+    for label, end, chosen in _thirds(details.brightness, usable, "", FEWEST["images"]):
         yield _Part(
             "brightness",
             label,
