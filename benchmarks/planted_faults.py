@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,32 @@ def fault(base: str, code: str, *allowed: str) -> Callable[[Plant], Plant]:
     return enter
 
 
+@cache
+def drawn_files(kind: str) -> dict[str, bytes]:
+    """Return the files of a sample; drawing it takes longer than looking at it."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_sample(kind, root, NUM_IMAGES, SIZE)  # type: ignore[arg-type]
+        files = (path for path in root.rglob("*") if path.is_file())
+        return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+@cache
+def drawn_scene(scene: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return an aerial scene of four tiles in the light of its day, and its class indices."""
+    rng = np.random.default_rng([9, scene])
+    picture, labels = draw_aerial(rng, 2 * SIZE)
+    tint = rng.uniform(0.75, 1.25, 3)
+    return np.clip(picture * tint, 0, 255).astype(np.uint8), labels
+
+
 def write_clean(base: str, out: Path) -> None:
     """Write a clean set: cells or aerial scenes, by folders or not."""
     kind, _, layout = base.partition("/")
+    for name, content in drawn_files("aerial" if kind == "ids" else kind).items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(content)
     if kind == "ids":
-        write_sample("aerial", out, NUM_IMAGES, SIZE)
         names = {code: index for index, code in enumerate(AERIAL_LEGEND.values())}
         for path in sorted((out / "masks").iterdir()):
             colours = np.asarray(Image.open(path)).astype(np.int64)
@@ -77,8 +99,6 @@ def write_clean(base: str, out: Path) -> None:
                 labels[packed == int(code[1:], 16)] = index
             Image.fromarray(labels).save(path)
         (out / "data.yaml").write_text(f"class_names: [{', '.join(AERIAL_LEGEND)}]\n")
-    else:
-        write_sample(kind, out, NUM_IMAGES, SIZE)  # type: ignore[arg-type]
     if layout == "splits":
         for role in ("images", "masks"):
             for path, split in zip(sorted((out / role).iterdir()), SPLITS, strict=True):
@@ -476,10 +496,7 @@ def write_scenes(root: Path, names: Callable[[int, int], str], overlap: int = 0)
     legend = [tuple(bytes.fromhex(code[1:])) for code in AERIAL_LEGEND.values()]
     side = SIZE - overlap
     for scene in range(6):
-        rng = np.random.default_rng([9, scene])
-        picture, labels = draw_aerial(rng, 2 * SIZE)
-        tint = rng.uniform(0.75, 1.25, 3)  # the light of the day
-        picture = np.clip(picture * tint, 0, 255).astype(np.uint8)
+        picture, labels = drawn_scene(scene)
         for tile in range(4):
             row, col = tile // 2 * side, tile % 2 * side
             window = (slice(row, row + SIZE), slice(col, col + SIZE))
