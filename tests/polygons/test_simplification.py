@@ -62,7 +62,7 @@ def random_values(seed: int, size: tuple[int, int], levels: int, smooth: float) 
     tolerance=st.sampled_from([0.0, 0.8, 1.0, 2.5, 10.0]),
     side=st.integers(5, 50),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_regions_tile_the_raster(
     size: tuple[int, int], seed: int, levels: int, smooth: float, tolerance: float, side: int
 ) -> None:

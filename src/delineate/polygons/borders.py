@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     Corner = tuple[int, int]
     Regions = Callable[[Window], NDArray[np.int64]]
     """Region numbers of a window, (height, width)."""
+
+_SHORT = 64  # corners; an array of many takes less memory than many arrays of few
 
 OUTSIDE = -1
 """The region beyond the raster."""
@@ -119,6 +122,7 @@ class _Chain:
         self.head = _corner(piece.points[0])
         self.tail = _corner(piece.points[-1])
         self.open_ends = {end for end in (self.head, self.tail) if end in cuts}
+        self.num_short = int(len(piece.points) < _SHORT)
 
     @property
     def is_ring(self) -> bool:
@@ -137,6 +141,10 @@ class _Chain:
         else:
             self.pieces.extendleft(reversed(other.pieces))
             self.head = other.head
+        self.num_short += other.num_short
+        if self.num_short > 512 + len(self.pieces) // 2:
+            self.pieces = deque(_without_short(self.pieces))
+            self.num_short = 0
         # Two arcs that close to a ring stay open at their other joint.
         self.open_ends = (self.open_ends | other.open_ends) - {joint}
         return self
@@ -146,8 +154,22 @@ class _Chain:
         self.head, self.tail = self.tail, self.head
 
     def arc(self) -> Arc:
-        points = [self.pieces[0].points[:1], *(piece.points[1:] for piece in self.pieces)]
-        return Arc(np.concatenate(points), self.pieces[0].left, self.pieces[0].right)
+        return _concatenate(self.pieces)
+
+
+def _without_short(pieces: Iterable[Arc]) -> Iterator[Arc]:
+    """Yield pieces that follow each other, the short ones put together."""
+    for is_short, group in groupby(pieces, key=lambda piece: len(piece.points) < _SHORT):
+        if is_short:
+            yield _concatenate(group)
+        else:
+            yield from group
+
+
+def _concatenate(pieces: Iterable[Arc]) -> Arc:
+    pieces = list(pieces)
+    points = [pieces[0].points[:1], *(piece.points[1:] for piece in pieces)]
+    return Arc(np.concatenate(points), pieces[0].left, pieces[0].right)
 
 
 def _corner(point: NDArray[np.int32]) -> Corner:

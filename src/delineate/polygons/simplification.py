@@ -28,7 +28,7 @@ VERTEX, SEED = 1, 2
 """Bits of the raster of pins: a corner at a pixel's upper left, a seed in its middle."""
 
 _TILE_SIDE = 256
-_NUM_TILES = 4096
+_NUM_TILES = 512
 _RUN_LENGTH = 512
 
 
