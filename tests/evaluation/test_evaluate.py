@@ -112,7 +112,7 @@ def test_the_files_are_the_same_each_time(run: Path, data: Path, tmp_path: Path)
     assert first.metrics_path.read_bytes() == second.metrics_path.read_bytes()
     assert first.report_path.read_bytes() == second.report_path.read_bytes()
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert names == ["image_counts.json", "metrics.json", "report.html"]
+    assert names == ["image-counts.json", "metrics.json", "report.html"]
     text = first.metrics_path.read_text("utf-8")
     assert text == json.dumps(json.loads(text), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
