@@ -58,7 +58,7 @@ def write_scene(path: Path, height: int = 130, width: int = 170, *, has_hole: bo
 def stream_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compute every TIFF by bands, of strips that are a few tiles wide."""
     monkeypatch.setattr(scenes, "STREAMED_PIXELS", 0)
-    monkeypatch.setattr("delineate.prediction.streaming.MAX_STRIP_WIDTH", 90)
+    monkeypatch.setattr("delineate.prediction.strips.MAX_STRIP_WIDTH", 90)
     monkeypatch.setattr(journal, "BLOCK_WIDTH", 64)
     monkeypatch.setattr("delineate.prediction.scene_products.BLOCK_WIDTH", 64)
 

@@ -15,9 +15,11 @@ from torch import Tensor
 from delineate.errors import UsageError
 from delineate.models import build_model
 from delineate.prediction.engines import torch_engine
-from delineate.prediction.predictor import Predictor, network_halo
+from delineate.prediction.predictor import Predictor
 from delineate.prediction.seams import SeamSums
-from delineate.prediction.streaming import memory_per_pixel, plan_strips, stream_bands
+from delineate.prediction.streaming import stream_bands
+from delineate.prediction.strips import memory_per_pixel, plan_strips
+from delineate.prediction.tile_choice import network_halo
 from delineate.preprocessing import Preprocessing
 from delineate.task import Task
 from delineate.tiling import Window, plan_tiles
@@ -247,7 +249,7 @@ def peak_bytes(height: int, width: int) -> int:
 
 
 def test_memory_does_not_grow_with_the_raster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("delineate.prediction.streaming.MAX_STRIP_WIDTH", 1024)
+    monkeypatch.setattr("delineate.prediction.strips.MAX_STRIP_WIDTH", 1024)
     small, tall, wide = peak_bytes(600, 1300), peak_bytes(3000, 1300), peak_bytes(600, 6000)
     assert small < 64 * 1024 * memory_per_pixel(3, 2) * 1.5
     assert max(tall, wide) < 1.1 * small

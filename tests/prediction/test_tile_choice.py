@@ -7,8 +7,8 @@ from torch import Tensor
 
 from delineate.errors import UsageError
 from delineate.prediction import tile_choice
-from delineate.prediction.predictor import Predictor, wanted_tiling
-from delineate.prediction.tile_choice import TileChoice, choose_tiles
+from delineate.prediction.predictor import Predictor
+from delineate.prediction.tile_choice import TileChoice, choose_tiles, wanted_tiling
 from delineate.preprocessing import Preprocessing
 from delineate.task import Task
 

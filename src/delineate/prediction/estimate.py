@@ -13,7 +13,8 @@ from delineate.files import free_space
 from delineate.prediction.request import Request
 from delineate.prediction.scene_options import open_scene
 from delineate.prediction.scenes import disk_bytes, plan_scene
-from delineate.prediction.streaming import BATCHES_AHEAD, memory_per_pixel
+from delineate.prediction.streaming import BATCHES_AHEAD
+from delineate.prediction.strips import memory_per_pixel
 from delineate.prediction.tile_choice import TileChoice, time_tile
 from delineate.progress import track
 from delineate.raster_windows.environment import CACHE_BYTES

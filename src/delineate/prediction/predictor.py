@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from delineate.errors import ResourceError, ShapeError, UsageError
-from delineate.tiling import Blend, Span, TilePlan, Tiling, least_exact_tile, plan_tiles
+from delineate.tiling import Blend, Span, TilePlan, Tiling, plan_tiles
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -264,6 +263,7 @@ def load_predictor(
     from delineate.model_file import SegmentationModel, load_model
     from delineate.prediction.engines import torch_engine
     from delineate.prediction.quality import QualityEstimator
+    from delineate.prediction.tile_choice import choose_tiling, network_halo, wanted_tiling
 
     given = {name: value for name, value in settings.items() if value is not None}
     if isinstance(given.get("tile_size"), int):
@@ -294,30 +294,6 @@ def load_predictor(
         device_type=chosen.type,
         estimator=QualityEstimator.from_reference(model.task, model.preprocessing, model.reference),
     )
-
-
-def network_halo(network: torch.nn.Module) -> int | None:
-    """Return how far a network sees, in pixels; None if it is not local or does not say."""
-    halo = getattr(network, "halo", None)
-    return int(halo) if halo is not None and getattr(network, "is_local", False) else None
-
-
-def wanted_tiling(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """Return ``auto``, ``blended`` or ``exact``, as the user says or else the model.
-
-    Who gives an overlap or a blend and no tiling means blended tiles: exact ones have neither.
-    """
-    if "tiling" not in given and ("overlap" in given or "blend" in given):
-        return "blended"
-    return str(given.get("tiling", stored.get("tiling", "auto")))
-
-
-def choose_tiling(wanted: str, tile_size: tuple[int, int], halo: int | None, stride: int) -> Tiling:
-    """Return the wanted tiling; ``auto`` is exact where network and tiles allow it."""
-    if wanted == "auto":
-        is_exact = halo is not None and min(tile_size) >= least_exact_tile(halo, stride)
-        return "exact" if is_exact else "blended"
-    return cast("Tiling", wanted)
 
 
 def choose_thresholds(

@@ -12,10 +12,10 @@ from delineate.errors import UsageError
 from delineate.files import digest_file
 from delineate.model_file import SegmentationModel, find_model_file, read_model_info
 from delineate.prediction.outputs import VECTOR_PRODUCTS, Job, names_file, plan_outputs
-from delineate.prediction.predictor import Predictor, load_predictor, wanted_tiling
+from delineate.prediction.predictor import Predictor, load_predictor
 from delineate.prediction.scene_options import NO_OPTIONS, SceneOptions, check_options
 from delineate.prediction.scenes import check_names, is_streamed
-from delineate.prediction.tile_choice import TileChoice, choose_tiles
+from delineate.prediction.tile_choice import TileChoice, choose_tiles, wanted_tiling
 from delineate.prediction.unfinished import Unfinished, unfinished_folder
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ from delineate.prediction.scene_options import (
     open_scene,
 )
 from delineate.prediction.scene_products import write_products
-from delineate.prediction.streaming import memory_per_pixel, plan_strips, stream_bands
+from delineate.prediction.streaming import stream_bands
+from delineate.prediction.strips import memory_per_pixel, plan_strips
 from delineate.prediction.tile_choice import TileChoice
 from delineate.prediction.unfinished import Unfinished, file_identity
 from delineate.preprocessing import convert_channels
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     from delineate.prediction.predictor import Predictor
     from delineate.prediction.scene_options import Scene
     from delineate.prediction.seams import SeamSums
-    from delineate.prediction.streaming import Band, Strip
+    from delineate.prediction.streaming import Band
+    from delineate.prediction.strips import Strip
     from delineate.preprocessing import Preprocessing
     from delineate.raster_windows import RasterReader
     from delineate.tiling import TilePlan

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from delineate.prediction.predictor import choose_tiling
 from delineate.tiling import Tiling, least_exact_tile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import torch
 
     from delineate.prediction.predictor import Predictor
 
@@ -52,6 +53,30 @@ class TileChoice:
         """Build a choice from what `as_dict` returned."""
         height, width = document["tile_size"]
         return cls(**{**document, "tile_size": (height, width)})
+
+
+def network_halo(network: torch.nn.Module) -> int | None:
+    """Return how far a network sees, in pixels; None if it is not local or does not say."""
+    halo = getattr(network, "halo", None)
+    return int(halo) if halo is not None and getattr(network, "is_local", False) else None
+
+
+def wanted_tiling(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Return ``auto``, ``blended`` or ``exact``, as the user says or else the model.
+
+    Who gives an overlap or a blend and no tiling means blended tiles: exact ones have neither.
+    """
+    if "tiling" not in given and ("overlap" in given or "blend" in given):
+        return "blended"
+    return str(given.get("tiling", stored.get("tiling", "auto")))
+
+
+def choose_tiling(wanted: str, tile_size: tuple[int, int], halo: int | None, stride: int) -> Tiling:
+    """Return the wanted tiling; ``auto`` is exact where network and tiles allow it."""
+    if wanted == "auto":
+        is_exact = halo is not None and min(tile_size) >= least_exact_tile(halo, stride)
+        return "exact" if is_exact else "blended"
+    return cast("Tiling", wanted)
 
 
 def choose_tiles(predictor: Predictor, wanted: str, given: Collection[str]) -> TileChoice:
