@@ -117,10 +117,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="costly misses",
         applies=lambda facts: facts.wishes.misses_cost_more,
-        settings=lambda _: {"loss": {"name": "focal_tversky", "alpha": 0.3, "beta": 0.7}},
+        settings=lambda _: {
+            "loss": {"name": "focal_tversky", "alpha": 0.3, "beta": 0.7},
+            "evaluation": {"tuning": {"objective": "f_beta", "beta": 2.0}},
+        },
         reason=(
             "misses cost more than false alarms, as you said: Focal-Tversky weighs them by 0.7 "
-            "and false alarms by 0.3"
+            "and false alarms by 0.3, and the threshold is tuned for recall twice as important "
+            "as precision (F2)"
         ),
     ),
 )
