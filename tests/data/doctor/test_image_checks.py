@@ -55,6 +55,14 @@ def test_white_paper_is_no_fault(cells: Path, find: Find) -> None:
     assert "clipped-image" not in find(cells)
 
 
+def test_values_below_zero_are_not_black(cells: Path, find: Find) -> None:
+    for path in (cells / "images").iterdir():
+        pixels = read_image(path)[..., 0].astype(np.int16) * 4 - 1000
+        path.unlink()
+        tifffile.imwrite(path.with_suffix(".tif"), pixels)
+    assert not set(find(cells)) & CODES
+
+
 def test_nan_and_nodata_are_counted(tmp_path: Path, find: Find) -> None:
     rng = np.random.default_rng(0)
     for folder in ("images", "masks"):

@@ -107,12 +107,14 @@ def check_values(examination: Examination) -> Iterator[Finding]:
             "there is nothing to see in them, so whatever their masks say cannot be learned",
         )
     lively = [pair for pair in filled if pair not in constant]
-    usual = median(_reach(pair.image) for pair in lively) if lively else 0.0
+    # Black is zero, or the lowest value where there are negative ones, as in computed tomography.
+    black = min((c.low for pair in lively for c in _colours(pair.image)), default=0.0)
+    reaches = [_reach(pair.image) - min(black, 0.0) for pair in lively]
+    usual = median(reaches) if reaches else 0.0
     dark = [
         pair
-        for pair in lively
-        if _reach(pair.image) <= DARK_CONTRAST * usual
-        and _reach(pair.image) <= DARK_SHARE * _range(pair.image)
+        for pair, reach in zip(lively, reaches, strict=True)
+        if reach <= DARK_CONTRAST * usual and reach <= DARK_SHARE * _range(pair.image)
     ]
     if dark:
         yield _describe(
