@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from delineate import distributed
-from delineate.distributed import amp_dtype, choose_device, is_main_process
+from delineate.distributed import amp_dtype, choose_device
 from delineate.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -32,7 +32,3 @@ def test_cpu_precision_is_what_the_hardware_has(monkeypatch, has_bfloat16):
     if not has_bfloat16:
         with pytest.raises(UsageError, match=r"set training\.amp to auto or off"):
             amp_dtype(CPU, "bfloat16")
-
-
-def test_the_only_process_speaks():
-    assert is_main_process()

@@ -1,4 +1,4 @@
-"""Which device computes, in which precision, and which process speaks for all."""
+"""Which device computes, and in which precision."""
 
 from __future__ import annotations
 
@@ -80,12 +80,3 @@ def amp_dtype(device: torch.device, setting: Precision = "auto") -> torch.dtype 
         )
     dtype: torch.dtype = getattr(torch, setting)
     return dtype
-
-
-def is_main_process() -> bool:
-    """Return whether this process writes files and prints: the only one, or rank 0 of many."""
-    import torch.distributed
-
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return True
-    return torch.distributed.get_rank() == 0

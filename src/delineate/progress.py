@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -19,6 +20,19 @@ T = TypeVar("T")
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two plain lines of one bar, at least."""
+
+
+_is_quiet = ContextVar("is_quiet", default=False)
+
+
+@contextmanager
+def quiet(is_quiet: bool = True) -> Iterator[None]:
+    """Show nothing while the block runs, if `is_quiet`: another process shows it for all."""
+    token = _is_quiet.set(is_quiet or _is_quiet.get())
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
 
 
 def format_duration(seconds: float) -> str:
@@ -88,6 +102,8 @@ class _PlainBar:
             self._print()
 
     def _print(self) -> None:
+        if _is_quiet.get():
+            return
         now = time.monotonic()
         done = str(self._done) if self._total is None else f"{self._done}/{self._total}"
         left = ""
@@ -118,7 +134,7 @@ class ProgressDisplay:
         return self._is_live
 
     def __enter__(self) -> ProgressDisplay:
-        if self._is_live:
+        if self._is_live and not _is_quiet.get():
             from rich.console import Console
             from rich.progress import (
                 BarColumn,
@@ -166,6 +182,8 @@ class ProgressDisplay:
 
     def print(self, line: str) -> None:
         """Print one lasting line, above the bars where there are any."""
+        if _is_quiet.get():
+            return
         if self._progress is None:
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - the place for it
         else:

@@ -27,6 +27,7 @@ from delineate.cli.display import (
 from delineate.cli.setting_flags import split_setting_flags
 from delineate.config import Settings
 from delineate.errors import DataError, DelineateError, UsageError
+from delineate.processes import speaks
 
 Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 Overrides = Annotated[dict[str, Any] | None, Parameter(parse=False)]
@@ -215,7 +216,8 @@ def train(
         exist_ok=exist_ok,
         overrides=overrides,
     )
-    print_training(result)
+    if speaks():
+        print_training(result)
 
 
 @app.command

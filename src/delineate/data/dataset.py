@@ -21,6 +21,7 @@ from delineate.data.cache import DecodedSample, ImageCache
 from delineate.data.sampling import PatchSampler, place_window
 from delineate.errors import DelineateError, ResourceError
 from delineate.preprocessing import Preprocessing, convert_channels
+from delineate.processes import ALONE, Team, count_local_processes
 from delineate.randomness import generator_for
 
 Batch = dict[str, Tensor]
@@ -129,18 +130,23 @@ class PatchDataset(Dataset[Batch]):
 class _EpochSampler(Sampler[tuple[int, int]]):
     """Names the patches of the dataset's current epoch as (epoch, index).
 
-    The epoch travels with the index, so that workers which outlive an epoch need not be told.
+    The epoch travels with the index, so that workers which outlive an epoch need not be told. Of
+    each batch of all processes together, a process takes its own part.
     """
 
-    def __init__(self, dataset: PatchDataset) -> None:
+    def __init__(self, dataset: PatchDataset, batch_size: int, team: Team) -> None:
         self._dataset = dataset
+        self._batch_size = batch_size
+        self._team = team
 
     def __len__(self) -> int:
-        return len(self._dataset) - self._dataset.first
+        return (len(self._dataset) - self._dataset.first) // self._team.size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch, first = self._dataset.epoch, self._dataset.first
-        return ((epoch, index) for index in range(first, len(self._dataset)))
+        for index in range(first, len(self._dataset)):
+            if index // self._batch_size % self._team.size == self._team.rank:
+                yield epoch, index
 
 
 def count_cores() -> int:
@@ -168,6 +174,7 @@ def build_loader(
     batch_size: int,
     device: torch.device,
     num_workers: int | None = None,
+    team: Team = ALONE,
 ) -> DataLoader[Batch]:
     """Return a loader of the dataset's current epoch each time it is iterated.
 
@@ -180,8 +187,11 @@ def build_loader(
         batch_size: Patches in a batch; the last batch of an epoch may have fewer.
         device: Where the network trains.
         num_workers: Processes that load; None sets it from the machine.
+        team: Processes that train together. Of each run of `batch_size` x size patches, the first
+            `batch_size` go to the first process and so on; the dataset must end with a full run.
     """
-    workers = choose_num_workers(device) if num_workers is None else num_workers
+    cores = max(1, count_cores() // count_local_processes())
+    workers = choose_num_workers(device, cores) if num_workers is None else num_workers
     cv2.setNumThreads(1)
     settings: dict[str, Any] = {}
     if workers:
@@ -196,7 +206,7 @@ def build_loader(
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=_EpochSampler(dataset),
+        sampler=_EpochSampler(dataset, batch_size, team),
         num_workers=workers,
         pin_memory=device.type == "cuda",
         # Its own generator: otherwise the loader draws from the network's.

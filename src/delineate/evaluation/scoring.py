@@ -12,6 +12,8 @@ from delineate.errors import DataError, UsageError
 from delineate.evaluation.thresholds import tune_thresholds
 from delineate.metrics.confusion import ConfusionCounts, Scores, mean_of_defined
 from delineate.metrics.curves import ProbabilityHistogram
+from delineate.metrics.reduction import sum_over_processes
+from delineate.processes import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -151,6 +153,7 @@ def score_samples(
     num_bins: int = 4096,
     postprocess: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
     observe: Observer | None = None,
+    team: Team = ALONE,
 ) -> SplitScores:
     """Predict each image once and score it.
 
@@ -168,6 +171,8 @@ def score_samples(
             probabilities. Needs `thresholds` unless the task is multiclass.
         observe: Called for each image with the sample, its probabilities (C, H, W) and the mask
             that is counted. Needs `thresholds` unless the task is multiclass.
+        team: Processes that have dealt the samples out in turns (`Team.turns`) and all call this;
+            each returns the scores of all samples.
 
     Raises:
         UsageError: If thresholds and task do not fit.
@@ -206,17 +211,18 @@ def score_samples(
         counts.append(image_counts)
         if observe is not None:
             observe(LabelledImage(*sample), probs, mask)
-    if not names:
-        raise DataError("there is no image to score; the split is empty")
-
+    pooled = pooled if team.is_alone else sum_over_processes([pooled])[0]
     chosen = tune_thresholds(pooled) if is_tuning else thresholds
     counts.extend(
         ProbabilityHistogram(task, num_bins, kept).confusion_at(chosen or ()) for kept in histograms
     )
+    images = team.join([ImageScores(n, c) for n, c in zip(names, counts, strict=True)])
+    if not images:
+        raise DataError("there is no image to score; the split is empty")
     return SplitScores(
         task=task,
         thresholds=None if chosen is None else tuple(float(t) for t in chosen),
-        counts=sum(counts[1:], start=counts[0]),
+        counts=sum((image.counts for image in images[1:]), start=images[0].counts),
         histogram=pooled,
-        images=tuple(ImageScores(n, c) for n, c in zip(names, counts, strict=True)),
+        images=tuple(images),
     )

@@ -94,6 +94,8 @@ class PredictionStore:
         probs: NDArray[np.float32],
         target: NDArray[Any],
         valid: NDArray[np.bool_] | None = None,
+        *,
+        number: int | None = None,
     ) -> None:
         """Keep one image.
 
@@ -102,6 +104,8 @@ class PredictionStore:
             probs: Probabilities, (C, H, W) float32.
             target: Labels, (H, W); multilabel (C, H, W).
             valid: Pixels that count, (H, W); None counts all.
+            number: Position of the image in the split, which seeds the pixels that are sampled;
+                None counts the images that were added.
         """
         if self.task.kind == "multiclass":
             output = probs.argmax(axis=0).astype(np.uint8)
@@ -110,12 +114,21 @@ class PredictionStore:
         labels = target.astype(np.uint8)
         if valid is not None:
             labels[..., ~valid] = self.task.ignore_index
-        self._sample(probs, labels)
+        self._sample(probs, labels, len(self) if number is None else number)
+        self._keep(KeptPrediction(name, output, labels))
+
+    def adopt(self, prediction: KeptPrediction, sampled: SampledProbs) -> None:
+        """Keep what another store has kept of an image."""
+        self.samples.append(sampled)
+        self._keep(prediction)
+
+    def _keep(self, prediction: KeptPrediction) -> None:
+        name, output, labels = prediction
         num_bytes = output.nbytes + labels.nbytes
         start = None
         if num_bytes <= self._room:
             self._room -= num_bytes
-            self._kept[len(self._places)] = KeptPrediction(name, output, labels)
+            self._kept[len(self._places)] = prediction
         else:
             start = self._spill(output, labels)
         self._places.append(_Place(name, output.shape, labels.shape, start))
@@ -124,12 +137,12 @@ class PredictionStore:
         # p = 1 has a bin of its own, which would be the 257th; no threshold of use tells it apart.
         return np.minimum(self._binning.bins_of(channel), NUM_LEVELS - 1).astype(np.uint8)
 
-    def _sample(self, probs: NDArray[np.float32], labels: NDArray[np.uint8]) -> None:
+    def _sample(self, probs: NDArray[np.float32], labels: NDArray[np.uint8], number: int) -> None:
         is_counted = labels != self.task.ignore_index
         if labels.ndim == 3:
             is_counted = is_counted.any(axis=0)
         counted = np.flatnonzero(is_counted)
-        rng = generator_for(self._seed, len(self._places))
+        rng = generator_for(self._seed, number)
         chosen = rng.choice(counted, min(SAMPLED_PIXELS, len(counted)), replace=False)
         picked = labels.reshape(*labels.shape[:-2], -1)[..., chosen].T
         values = np.maximum(probs.reshape(len(probs), -1)[:, chosen].T, np.float32(_SMALLEST_PROB))

@@ -10,6 +10,7 @@ import torch
 from delineate.losses.blocks import PixelTerm
 from delineate.losses.fused import sum_pixels
 from delineate.losses.inputs import class_masks, read_foreground_weights, read_labels
+from delineate.losses.joint import add_up
 from delineate.losses.reduction import divide, find_absent
 from delineate.morphology import signed_distance
 
@@ -68,7 +69,7 @@ def boundary_loss(
     if bool(is_flat.any()):
         sums = sum_pixels(logits, labels, task, absent=absent, term=PixelTerm(), has_overlap=False)
         costs = costs + sums.penalty + torch.where(is_full, sums.pixelwise, 0.0)
-    return divide((costs * weights).sum(), (labels.num_valid * weights).sum())
+    return divide(*add_up((costs * weights).sum(), (labels.num_valid * weights).sum()))
 
 
 def _distance_maps(positives: Tensor, wanted: Tensor, size: torch.Size) -> Tensor:

@@ -8,6 +8,7 @@ from delineate.errors import UsageError
 from delineate.losses.blocks import PixelTerm
 from delineate.losses.fused import sum_pixels
 from delineate.losses.inputs import read_class_weights, read_labels
+from delineate.losses.joint import add_up
 from delineate.losses.reduction import divide
 
 if TYPE_CHECKING:
@@ -145,4 +146,4 @@ def mean_over_pixels(pixelwise: Tensor, labels: Labels, task: Task, weights: Ten
     Numerator and denominator are whole sums over the batch; without a valid pixel the mean is 0.
     """
     counts = labels.num_positive if task.kind == "multiclass" else labels.num_valid
-    return divide((pixelwise * weights).sum(), (counts * weights).sum())
+    return divide(*add_up((pixelwise * weights).sum(), (counts * weights).sum()))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from delineate.errors import UnknownNameError, UsageError
+from delineate.losses.joint import add_up
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,8 +44,8 @@ def find_absent(labels: Labels, class_weights: Tensor, reduction: Reduction) -> 
     """
     num_positive, num_valid = labels.num_positive, labels.num_valid
     if reduction != "image":
-        num_positive = num_positive.sum(dim=0).expand_as(num_positive)
-        num_valid = num_valid.sum(dim=0).expand_as(num_valid)
+        of_batch = add_up(num_positive.sum(dim=0), num_valid.sum(dim=0))
+        num_positive, num_valid = (count.expand_as(num_valid) for count in of_batch)
     return (num_positive == 0) & (num_valid > 0) & (class_weights > 0)
 
 
@@ -74,10 +75,10 @@ def mean_over_cells(
     num_valid = labels.num_valid
     num_positive = labels.num_positive
     if reduction != "image":
-        sums = tuple(part.sum(dim=0, keepdim=True) for part in sums)
-        penalty = penalty.sum(dim=0, keepdim=True)
-        num_valid = num_valid.sum(dim=0, keepdim=True)
-        num_positive = num_positive.sum(dim=0, keepdim=True)
+        parts = (penalty, num_valid, num_positive, *sums)
+        of_batch = add_up(*(part.sum(dim=0, keepdim=True) for part in parts))
+        penalty, num_valid, num_positive, *rest = of_batch
+        sums = tuple(rest)
     is_known = num_valid > 0
     is_present = num_positive > 0
     if reduction == "batch_class":
@@ -88,12 +89,10 @@ def mean_over_cells(
         sums = tuple((part * weights).sum(dim=1, keepdim=True).expand_as(part) for part in sums)
     losses = torch.where(is_present, formula(*sums), penalty / num_valid.clamp_min(1))
     cell_weights = torch.where(is_known, class_weights, 0.0)
-    return weighted_mean(losses, cell_weights)
-
-
-def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Return sum(values x weights) / sum(weights), or 0 with gradient 0 where no weight is."""
-    return divide((values * weights).sum(), weights.sum())
+    numerator, denominator = (losses * cell_weights).sum(), cell_weights.sum()
+    if reduction == "image":
+        numerator, denominator = add_up(numerator, denominator)
+    return divide(numerator, denominator)
 
 
 def divide(numerator: Tensor, denominator: Tensor) -> Tensor:

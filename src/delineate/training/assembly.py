@@ -16,7 +16,8 @@ from delineate.losses import build_loss
 from delineate.models import build_model
 from delineate.prediction.engines import torch_engine
 from delineate.prediction.predictor import Predictor
-from delineate.randomness import seed_everything
+from delineate.processes import ALONE, Team
+from delineate.randomness import generator_for, seed_everything
 from delineate.training.objective import Loss, balanced_class_weights
 from delineate.training.optimization import WeightAverage, build_optimizer
 from delineate.training.step import Batch, Stepper, choose_memory_format
@@ -40,6 +41,7 @@ class Parts:
     validator: Validator
     device: torch.device
     amp_dtype: torch.dtype | None
+    team: Team = ALONE
 
     @property
     def final_network(self) -> EncoderDecoder:
@@ -49,8 +51,11 @@ class Parts:
         return cast("EncoderDecoder", self.average.network)
 
 
-def assemble(prep: Preparation, device: torch.device) -> Parts:
-    """Seed the generators and build network, loss and validation."""
+def assemble(prep: Preparation, device: torch.device, team: Team = ALONE) -> Parts:
+    """Seed the generators and build network, loss and validation.
+
+    Several processes build the same network, and have generators of their own after that.
+    """
     settings = prep.settings.training
     precision = amp_dtype(device, settings.amp)
     seed_everything(settings.seed)
@@ -83,8 +88,11 @@ def assemble(prep: Preparation, device: torch.device) -> Parts:
         device=device,
         num_bins=prep.settings.evaluation.num_bins,
         memory_bytes=prep.settings.evaluation.tuning.memory_mib * 2**20,
+        team=team,
     )
-    return Parts(network, average, loss, validator, device, precision)
+    if not team.is_main:
+        seed_everything(int(generator_for(settings.seed, team.rank).integers(2**31)))
+    return Parts(network, average, loss, validator, device, precision, team)
 
 
 def describe_architecture(prep: Preparation) -> dict[str, Any]:
@@ -111,17 +119,19 @@ def build_stepper(prep: Preparation, parts: Parts, network: EncoderDecoder) -> S
         device=parts.device,
         amp_dtype=parts.amp_dtype,
         clip_norm=settings.clip_norm,
+        team=parts.team,
     )
 
 
 class PatchSource:
     """The training patches, as the batches of each step of each epoch."""
 
-    def __init__(self, prep: Preparation, device: torch.device, steps_per_epoch: int) -> None:
+    def __init__(self, prep: Preparation, parts: Parts, steps_per_epoch: int) -> None:
         settings = prep.settings.training
+        team = parts.team
         augmentation = prep.settings.augmentation
         self._accumulation = settings.accumulation
-        self._patches_per_step = settings.accumulation * settings.batch_size
+        self._patches_per_step = settings.accumulation * settings.batch_size * team.size
         self._dataset = PatchDataset(
             prep.images,
             PatchSampler(
@@ -131,7 +141,7 @@ class PatchSource:
             ),
             prep.preprocessing,
             patch_size=settings.patch_size,
-            num_patches=steps_per_epoch * settings.accumulation * settings.batch_size,
+            num_patches=steps_per_epoch * self._patches_per_step,
             spatial=SpatialAugmentation(**augmentation.spatial.model_dump()),
             intensity=IntensityAugmentation(**augmentation.intensity.model_dump()),
             seed=settings.seed,
@@ -140,8 +150,9 @@ class PatchSource:
         self._loader: DataLoader[Batch] = build_loader(
             self._dataset,
             batch_size=settings.batch_size,
-            device=device,
+            device=parts.device,
             num_workers=prep.settings.data.num_workers,
+            team=team,
         )
 
     def load_epoch(self, epoch: int, first_step: int = 0) -> Iterator[list[Batch]]:

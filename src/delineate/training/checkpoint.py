@@ -21,7 +21,7 @@ from delineate.files import digest_file, disk_errors, write_text
 
 FOLDER = "checkpoints"
 STATE, META = "state.pt", "meta.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NUM_KEPT = 2
 
 State = dict[str, Any]

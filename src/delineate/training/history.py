@@ -54,12 +54,19 @@ class History:
     The files are those of a run folder: results.csv, events for TensorBoard, figures/curves.png.
     """
 
-    def __init__(self, run: Path, records: Sequence[EpochRecord] = ()) -> None:
-        """Start the files, with the epochs that a resumed training has behind it."""
-        from torch.utils.tensorboard import SummaryWriter
+    def __init__(self, run: Path | None, records: Sequence[EpochRecord] = ()) -> None:
+        """Start the files, with the epochs that a resumed training has behind it.
 
+        Args:
+            run: The run folder; None writes nothing and remembers the records only.
+            records: Of the epochs before.
+        """
         self.records = list(records)
         self._run = run
+        if run is None:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
         self._file = (run / "results.csv").open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._file, lineterminator="\n")
         first = self.records[-1].epoch + 1 if self.records else None
@@ -71,6 +78,8 @@ class History:
     def add(self, record: EpochRecord) -> None:
         """Write one epoch down."""
         self.records.append(record)
+        if self._run is None:
+            return
         self._write_row([text(record) for text in COLUMNS.values()])
         scalars = {
             "train/loss": record.train_loss,
@@ -90,6 +99,8 @@ class History:
 
     def close(self) -> None:
         """Finish the files and draw the curves."""
+        if self._run is None:
+            return
         self._file.close()
         self._events.close()
         if self.records:

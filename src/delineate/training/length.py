@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from delineate.processes import ALONE, Team
 from delineate.progress import format_duration
 
 MAX_VALIDATIONS = 20
@@ -150,7 +151,9 @@ class Pace:
         return step + min(max(0, int(fitting)), length.num_steps - step)
 
 
-def measure_seconds(action: Callable[[], None], *, budget: float, most: int) -> float:
+def measure_seconds(
+    action: Callable[[], None], *, budget: float, most: int, team: Team = ALONE
+) -> float:
     """Return the lower quartile of an action's times, the first half left out as warming up.
 
     Not the median: other load can only make a run slower, and a run that turns out too long is
@@ -160,10 +163,13 @@ def measure_seconds(action: Callable[[], None], *, budget: float, most: int) -> 
         action: What is measured.
         budget: Seconds after which no further run is started; two runs are made in any case.
         most: Runs, at most.
+        team: Processes that make each run together, and so equally many.
     """
     start = time.perf_counter()
     seconds: list[float] = []
-    while len(seconds) < 2 or (len(seconds) < most and time.perf_counter() - start < budget):
+    while len(seconds) < 2 or (
+        len(seconds) < most and team.share(time.perf_counter() - start < budget)
+    ):
         before = time.perf_counter()
         action()
         seconds.append(time.perf_counter() - before)

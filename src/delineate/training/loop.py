@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from delineate.errors import DataError
+from delineate.processes import ALONE, Team
 from delineate.progress import Bar, ProgressDisplay
 from delineate.training.history import EpochRecord
 from delineate.training.interruption import Interruption
@@ -79,6 +80,8 @@ class Loop:
     """Where to start; moves on."""
     best: Validation | None = None
     """Of the best epoch before the start, if there is one."""
+    team: Team = ALONE
+    """All of its processes run this loop side by side and decide everything alike."""
     _saved: float = field(default_factory=time.monotonic, init=False)
 
     def run(self, length: Length, schedule: Schedule) -> Outcome:
@@ -118,6 +121,7 @@ class Loop:
                 if is_best:
                     best, at.best_epoch = validation, at.epoch
                 self.save_epoch(record, validation, is_best)
+                self.interruption.settle()
                 if self.pace is not None:
                     self.pace.validation_seconds = time.monotonic() - before
                 self.display.print(_describe_epoch(record, length, is_best))
@@ -154,18 +158,20 @@ class Loop:
                     self.average.update()
             now = time.monotonic()
             seconds, before = now - before, now
+            self.interruption.settle()
             shown: dict[str, float | str] = {} if loss is None else {"loss": loss}
             if dice is not None:
                 shown["Dice"] = dice
             bar.advance(1, **shown, speed=f"{self.patches_per_step / seconds:.1f} patches/s")
             if self.pace is not None:
                 fitting = self.pace.fitting_steps(seconds, step=at.step, length=length)
+                fitting = self.team.share(fitting)
                 if fitting is not None:
                     length = self._shorten(length, schedule, at.step, fitting)
                     bar.resize(length.num_steps)
             if self.interruption.is_requested or at.step >= length.num_steps:
                 break
-            if now - self._saved >= self.checkpoint_every:
+            if self.team.share(now - self._saved >= self.checkpoint_every):
                 self.save_checkpoint(at, length, schedule)
                 self._saved = before = time.monotonic()
         return length

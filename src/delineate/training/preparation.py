@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from delineate.config import Settings, dump_settings
 from delineate.data.fingerprint.fingerprint import FILE_NAME as FINGERPRINT
 from delineate.data.fingerprint.fingerprint import load_fingerprint
+from delineate.errors import DataError
 from delineate.evaluation.scoring import LabelledImage
 from delineate.prediction.familiarity import (
     learn_familiarity,
     look_of,
     remembered,
 )
+from delineate.processes import ALONE, Team
 from delineate.recipes.plan_folder import NOTES, Notes, write_plan
 from delineate.recipes.planning import Plan, make_plan, reopen_plan
 from delineate.training.run_folder import choose_run_folder, prepare_run_folder
@@ -38,9 +40,15 @@ class Preparation:
     data: Path
     """What training was given: a folder, a data.yaml or a CSV of paths."""
     plan: Plan
-    notes: Notes
+    notes: Notes | None
+    """plan.md; only the first of several processes writes it."""
     reference: dict[str, Any]
     """What the model remembers of the training images (`SegmentationModel.reference`)."""
+
+    def note(self, heading: str, lines: Sequence[str]) -> None:
+        """Add a section of bullet points to plan.md."""
+        if self.notes is not None:
+            self.notes.add(heading, lines)
 
     @property
     def settings(self) -> Settings:
@@ -72,11 +80,12 @@ class Preparation:
         """The training split."""
         return self.plan.data.images
 
-    def validation_samples(self) -> Iterator[LabelledImage]:
-        """Yield the validation images, whole."""
+    def validation_samples(self, team: Team = ALONE) -> Iterator[LabelledImage]:
+        """Yield the validation images, whole; of several processes, those that are this one's."""
         cache = self.plan.data.validation_images
-        for sample, (pixels, target, valid) in zip(cache.samples, cache, strict=True):
-            yield LabelledImage(sample.name, pixels, target, valid)
+        for index in team.turns(len(cache)):
+            pixels, target, valid = cache[index]
+            yield LabelledImage(cache.samples[index].name, pixels, target, valid)
 
     def contents(self) -> dict[str, str]:
         """Return a digest of each training and validation image with its target."""
@@ -111,8 +120,11 @@ def prepare(
     misses_cost_more: bool,
     device: str,
     exist_ok: bool,
+    team: Team = ALONE,
 ) -> Preparation:
     """Read the data, plan the settings and write both into the run folder.
+
+    Of several processes each reads the data, and the first chooses and writes.
 
     Args:
         data: A folder, a data.yaml or a CSV of paths.
@@ -123,13 +135,17 @@ def prepare(
         misses_cost_more: Whether a missed pixel is worse than a false alarm.
         device: Kind of device.
         exist_ok: Whether the run folder may hold an earlier run.
+        team: All processes of the training.
 
     Raises:
         ConfigError: If a setting is unknown or does not fit.
         DataError: If images or masks are not usable; lists everything found.
         UsageError: If the run folder is taken.
     """
-    run = choose_run_folder(run, data, exist_ok=exist_ok)
+    if team.is_main:
+        run = choose_run_folder(run, data, exist_ok=exist_ok)
+    run = team.share(run)
+    assert run is not None  # the first process has chosen one
     plan = make_plan(
         data,
         config=config,
@@ -138,22 +154,42 @@ def prepare(
         misses_cost_more=misses_cost_more,
         device=device,
     )
-    prepare_run_folder(run)
-    return _complete(run, data, plan, write_plan(plan, run))
+    plan = replace(plan, settings=team.share(plan.settings))
+    notes = None
+    if team.is_main:
+        prepare_run_folder(run)
+        notes = write_plan(plan, run)
+    prep = _complete(run, data, plan, notes)
+    _check_same_data(prep, team)
+    return prep
 
 
-def reopen(run: Path, data: Path, settings: Settings) -> Preparation:
+def reopen(run: Path, data: Path, settings: Settings, team: Team = ALONE) -> Preparation:
     """Read the data of a run that was interrupted; its plan stands.
 
     Raises:
         DataError: If images or masks are not usable, or the run's fingerprint is damaged.
         UsageError: If there are no data.
     """
-    plan = reopen_plan(data, settings, load_fingerprint(run / FINGERPRINT))
-    return _complete(run, data, plan, Notes.reopen(run / NOTES))
+    fingerprint = team.share(load_fingerprint(run / FINGERPRINT) if team.is_main else None)
+    assert fingerprint is not None  # the first process has read it
+    plan = reopen_plan(data, settings, fingerprint)
+    return _complete(run, data, plan, Notes.reopen(run / NOTES) if team.is_main else None)
 
 
-def _complete(run: Path, data: Path, plan: Plan, notes: Notes) -> Preparation:
+def _check_same_data(prep: Preparation, team: Team) -> None:
+    """Refuse that processes, on machines of their own, have read different data."""
+    if team.is_alone:
+        return
+    contents = prep.contents()
+    if team.share(contents) != contents:
+        raise DataError(
+            f"process {team.rank} has read other images or masks in {prep.data} than process 0; "
+            "give all machines the same data"
+        )
+
+
+def _complete(run: Path, data: Path, plan: Plan, notes: Notes | None) -> Preparation:
     images = plan.data.images
     return Preparation(
         run=run,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from delineate.config import Settings, build_settings, dump_settings, merge_settings, read_settings
-from delineate.errors import ConfigError, DataError
+from delineate.errors import ConfigError, DataError, UsageError
 from delineate.files import write_atomically
 from delineate.model_file import FILE_NAME, load_model
 from delineate.randomness import restore_rng_state, rng_state
@@ -22,6 +22,8 @@ from delineate.training.optimization import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import Tensor
 
     from delineate.training.assembly import Parts
     from delineate.training.preparation import Preparation
@@ -52,6 +54,7 @@ class Unfinished:
     settings: Settings
     data: Path
     device: str
+    num_processes: int
     elapsed: float
     """Seconds of training before the checkpoint."""
     length: Length
@@ -80,18 +83,24 @@ def save_training(
 ) -> None:
     """Write a checkpoint of a training between two of its steps.
 
+    All processes call this, and the first one writes.
+
     Raises:
         ResourceError: If the disk is full.
         UsageError: If the run folder cannot be written to.
     """
+    generators = parts.team.gather(rng_state())
+    if not parts.team.is_main:
+        return
     state = {
         "stepper": stepper.state(),
         "average": None if parts.average is None else parts.average.state(),
-        "generators": rng_state(),
+        "generators": generators,
     }
     facts = {
         "data": str(prep.data.resolve()),
         "device": parts.device.type,
+        "num_processes": parts.team.size,
         "settings": dump_settings(prep.settings),
         "contents": prep.contents(),
         "elapsed": elapsed,
@@ -130,6 +139,7 @@ def find_unfinished(run: Path, wishes: Mapping[str, Any]) -> Unfinished:
         settings=wanted,
         data=Path(facts["data"]),
         device=facts["device"],
+        num_processes=facts["num_processes"],
         elapsed=facts["elapsed"],
         length=Length(**facts["length"]),
         schedule=Schedule(**facts["schedule"]),
@@ -137,6 +147,20 @@ def find_unfinished(run: Path, wishes: Mapping[str, Any]) -> Unfinished:
         records=tuple(EpochRecord(**record) for record in facts["records"]),
         contents=facts["contents"],
     )
+
+
+def check_num_processes(unfinished: Unfinished, run: Path, num_processes: int) -> None:
+    """Refuse to go on with more or fewer processes, whose steps would be others.
+
+    Raises:
+        UsageError: If there are.
+    """
+    if unfinished.num_processes != num_processes:
+        raise UsageError(
+            f"the run {run} began with {unfinished.num_processes} processes and cannot go on with "
+            f"{num_processes}, as they would draw other batches; start as many "
+            f"(torchrun --nproc-per-node={unfinished.num_processes}), or start a new run"
+        )
 
 
 def check_contents(unfinished: Unfinished, prep: Preparation) -> None:
@@ -175,20 +199,31 @@ def restore_training(
     The best epoch is validated again from its weights, with the same result.
     """
     best: Validation | None = None
-    model = prep.run / FILE_NAME
-    if unfinished.has_best:
-        with write_atomically(model) as temporary:
-            shutil.copyfile(unfinished.checkpoint.path_of(BEST), temporary)
-        parts.final_network.load_state_dict(load_model(model).network.state_dict())
+    team = parts.team
+    weights, state = None, None
+    if team.is_main:
+        weights = _put_back_model(unfinished, prep.run / FILE_NAME)
+        state = unfinished.checkpoint.load_state()
+    weights, state = team.share((weights, state))
+    assert state is not None  # the first process has read it
+    if weights is not None:
+        parts.final_network.load_state_dict(weights)
         best = parts.validator.run()
-    else:
-        model.unlink(missing_ok=True)
-    state = unfinished.checkpoint.load_state()
     stepper.restore(state["stepper"])
     if parts.average is not None:
         parts.average.restore(state["average"])
-    restore_rng_state(state["generators"])
+    restore_rng_state(state["generators"][team.rank])
     return best
+
+
+def _put_back_model(unfinished: Unfinished, model: Path) -> dict[str, Tensor] | None:
+    """Make the model file that of the best epoch and return its weights; None without one."""
+    if not unfinished.has_best:
+        model.unlink(missing_ok=True)
+        return None
+    with write_atomically(model) as temporary:
+        shutil.copyfile(unfinished.checkpoint.path_of(BEST), temporary)
+    return load_model(model).network.state_dict()
 
 
 def _refuse_changes(settings: Settings, wanted: Settings, path: Path) -> None:

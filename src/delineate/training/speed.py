@@ -55,7 +55,11 @@ def fix_length(prep: Preparation, parts: Parts, started: float) -> tuple[Length,
             settings.epochs,
             steps_per_epoch=settings.steps_per_epoch,
             num_pixels=sum(height * width for height, width in prep.images.sizes),
-            pixels_per_step=height * width * settings.batch_size * settings.accumulation,
+            pixels_per_step=height
+            * width
+            * settings.batch_size
+            * settings.accumulation
+            * parts.team.size,
         )
         return length, None
     budget = max(MEASURING_SHARE * settings.time, min(MEASURING_SECONDS, settings.time / 10))
@@ -67,6 +71,7 @@ def fix_length(prep: Preparation, parts: Parts, started: float) -> tuple[Length,
         validation_seconds=validation_seconds,
         steps_per_epoch=settings.steps_per_epoch,
     )
+    length = parts.team.share(length)
     return length, _watch(settings.time, started, length, validation_seconds)
 
 
@@ -128,7 +133,7 @@ def _measure_step(prep: Preparation, parts: Parts, budget: float) -> float:
         stepper = build_stepper(prep, parts, network)
         decay = prep.settings.training.ema_decay
         average = WeightAverage(network, decay) if decay else None
-        source = PatchSource(prep, parts.device, MEASURED_STEPS)
+        source = PatchSource(prep, parts, MEASURED_STEPS)
         steps = source.load_epoch(0)
 
         def make_step() -> None:
@@ -136,4 +141,4 @@ def _measure_step(prep: Preparation, parts: Parts, budget: float) -> float:
             if average is not None:
                 average.update()
 
-        return measure_seconds(make_step, budget=budget, most=MEASURED_STEPS)
+        return measure_seconds(make_step, budget=budget, most=MEASURED_STEPS, team=parts.team)

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from delineate.data.dataset import explain_worker_errors
-from delineate.distributed import choose_device
-from delineate.errors import UsageError
+from delineate.errors import DataError, UsageError
 from delineate.model_file import FILE_NAME
-from delineate.progress import ProgressDisplay
+from delineate.processes import Team, choose_team_device, count_restarts, join_team
+from delineate.progress import ProgressDisplay, quiet
 from delineate.rasters import write_image
 from delineate.recipes.plan_folder import collect_wishes
 from delineate.training.assembly import Parts, PatchSource, assemble, build_stepper
-from delineate.training.checkpoint import remove_checkpoints, sweep_debris
+from delineate.training.checkpoint import find_checkpoint, remove_checkpoints, sweep_debris
 from delineate.training.history import EpochRecord, History
 from delineate.training.interruption import Interruption
 from delineate.training.length import Length
@@ -28,6 +28,7 @@ from delineate.training.results import draw_gallery, save_run_model, write_resul
 from delineate.training.resuming import (
     Unfinished,
     check_contents,
+    check_num_processes,
     find_unfinished,
     restore_training,
     save_training,
@@ -82,6 +83,11 @@ def train(
     whether training was interrupted and resumed or not. Ctrl-C (or SIGTERM) ends training after
     the current step and keeps the best model.
 
+    Started by torchrun, its processes train one model together: a step is that of one process with
+    all their batches in one, whatever their number. Each process returns the same result; the
+    first writes all files. A process that dies ends all; where torchrun then starts them anew, they
+    go on from the last checkpoint in `run`.
+
     Args:
         data: A folder, a data.yaml or a CSV of paths; may be left out with `resume`.
         run: The run folder; None takes the first free runs/<data name>-<n>.
@@ -100,39 +106,60 @@ def train(
     Raises:
         ConfigError: If a setting is unknown or does not fit.
         DataError: If the data are not usable, or the loss does not stay finite.
+        DelineateError: If another process failed; with its message.
+        ResourceError: If another process is gone.
         UsageError: If arguments contradict each other or the run folder is taken.
         KeyboardInterrupt: After Ctrl-C, once the model and the results are saved.
     """
     started = clock.monotonic()
     wishes = collect_wishes(overrides, time=time, epochs=epochs, seed=seed)
-    unfinished: Unfinished | None = None
-    if resume:
-        unfinished, prep, where = _reopen(data, run, config, wishes, device)
-        started -= unfinished.elapsed
-    elif data is None:
-        raise UsageError("train needs DATA: a folder, a data.yaml or a CSV of paths")
-    else:
-        where = choose_device(device)
-        prep = prepare(
-            Path(data),
-            run=None if run is None else Path(run),
-            config=None if config is None else Path(config),
-            wishes=wishes,
-            recipe=recipe,
-            misses_cost_more=misses_cost_more,
-            device=where.type,
-            exist_ok=exist_ok,
-        )
-    with Interruption() as interruption, ProgressDisplay() as display, keep_freed_memory():
+    run = None if run is None else Path(run)
+    with join_team(device) as team, quiet(not team.is_main):
+        unfinished: Unfinished | None = None
+        is_again = run is not None and count_restarts() > 0
+        if resume or (is_again and team.share(team.is_main and _has_checkpoint(run))):
+            unfinished, prep, where = _reopen(
+                data, run, None if is_again else config, wishes, device, team
+            )
+            started -= unfinished.elapsed
+        elif data is None:
+            raise UsageError("train needs DATA: a folder, a data.yaml or a CSV of paths")
+        else:
+            where = choose_team_device(device, team)
+            prep = prepare(
+                Path(data),
+                run=run,
+                config=None if config is None else Path(config),
+                wishes=wishes,
+                recipe=recipe,
+                misses_cost_more=misses_cost_more,
+                device=where.type,
+                exist_ok=exist_ok or is_again,
+                team=team,
+            )
+        return _train(prep, where, started, unfinished, team)
+
+
+def _train(
+    prep: Preparation,
+    where: torch.device,
+    started: float,
+    unfinished: Unfinished | None,
+    team: Team,
+) -> TrainingResult:
+    with Interruption(team) as interruption, ProgressDisplay() as display, keep_freed_memory():
         if unfinished is None:
             display.print(f"run folder {prep.run}; its plan.md says why each choice was made")
         else:
             _announce(unfinished, prep, display)
-        parts = assemble(prep, where)
+        parts = assemble(prep, where, team)
         outcome = _fit(prep, parts, interruption, display, started, unfinished)
-        write_results(prep, outcome.best)
+        if team.is_main:
+            write_results(prep, outcome.best)
+        interruption.settle()
     interruption.raise_if_requested()
-    remove_checkpoints(prep.run)
+    if team.is_main:
+        remove_checkpoints(prep.run)
     return TrainingResult(
         run=prep.run,
         model=prep.run / FILE_NAME,
@@ -145,25 +172,41 @@ def train(
     )
 
 
+def _has_checkpoint(run: Path | None) -> bool:
+    if run is None:
+        return False
+    try:
+        find_checkpoint(run)
+    except DataError:
+        return False
+    return True
+
+
 def _reopen(
     data: Path | str | None,
-    run: Path | str | None,
+    run: Path | None,
     config: Path | str | None,
     wishes: Mapping[str, Any],
     device: str,
+    team: Team,
 ) -> tuple[Unfinished, Preparation, torch.device]:
     """Return what a run folder holds unfinished, with its data read again."""
     if run is None:
         raise UsageError("--resume needs the folder of the training to go on with: --run DIR")
     if config is not None:
         raise UsageError("--resume goes on with the settings of the run; leave --config out")
-    run = Path(run)
-    if not run.is_dir():
-        raise UsageError(f"run folder {run} is not there; name the folder of a training")
-    sweep_debris(run)
-    unfinished = find_unfinished(run, wishes)
-    where = choose_device(unfinished.device if device == "auto" else device)
-    prep = reopen(run, unfinished.data if data is None else Path(data), unfinished.settings)
+    found: Unfinished | None = None
+    if team.is_main:
+        if not run.is_dir():
+            raise UsageError(f"run folder {run} is not there; name the folder of a training")
+        sweep_debris(run)
+        found = find_unfinished(run, wishes)
+    unfinished = team.share(found)
+    assert unfinished is not None  # the first process has found it
+    check_num_processes(unfinished, run, team.size)
+    where = choose_team_device(unfinished.device if device == "auto" else device, team)
+    where_data = unfinished.data if data is None else Path(data)
+    prep = reopen(run, where_data, unfinished.settings, team)
     check_contents(unfinished, prep)
     return unfinished, prep, where
 
@@ -174,7 +217,7 @@ def _announce(unfinished: Unfinished, prep: Preparation, display: ProgressDispla
         display.print(f"passed over a checkpoint: {fault}")
     total = unfinished.length.num_steps
     display.print(f"run folder {prep.run}: going on after step {step} of {total}")
-    prep.notes.add("Resumed", [f"After step {step}."])
+    prep.note("Resumed", [f"After step {step}."])
 
 
 def _fit(
@@ -191,17 +234,18 @@ def _fit(
     best: Validation | None = None
     if unfinished is None:
         length, pace = fix_length(prep, parts, started)
-        prep.notes.add("Length", describe_length(prep, length))
+        prep.note("Length", describe_length(prep, length))
         schedule = Schedule(length.num_steps, settings.warmup_fraction)
-        position, history = Position(), History(prep.run)
+        position = Position()
     else:
         best = restore_training(unfinished, prep, parts, stepper)
         length, schedule, position = unfinished.length, unfinished.schedule, unfinished.position
         pace = resume_pace(prep, parts, started, length)
-        history = History(prep.run, unfinished.records)
+    records = unfinished.records if unfinished else ()
+    history = History(prep.run if parts.team.is_main else None, records)
 
     def save_epoch(record: EpochRecord, validation: Validation, is_best: bool) -> None:
-        if is_best:
+        if is_best and parts.team.is_main:
             save_run_model(prep, parts, validation)
         history.add(record)
 
@@ -224,14 +268,14 @@ def _fit(
     loop = Loop(
         stepper=stepper,
         average=parts.average,
-        load_epoch=PatchSource(prep, parts.device, length.steps_per_epoch).load_epoch,
+        load_epoch=PatchSource(prep, parts, length.steps_per_epoch).load_epoch,
         validate=parts.validator.run,
         save_epoch=save_epoch,
         save_checkpoint=save_checkpoint,
         checkpoint_every=settings.checkpoint_every,
         name_files=name_files,
         learning_rate=settings.learning_rate,
-        patches_per_step=settings.batch_size * settings.accumulation,
+        patches_per_step=settings.batch_size * settings.accumulation * parts.team.size,
         interruption=interruption,
         display=display,
         started=started,
@@ -239,6 +283,7 @@ def _fit(
         early_stopping=settings.early_stopping,
         position=position,
         best=best,
+        team=parts.team,
     )
     try:
         with explain_worker_errors():
@@ -246,13 +291,16 @@ def _fit(
         deadline = None if settings.time is None else tuning_deadline(settings.time, started)
         if interruption.is_requested:  # somebody waits for the end
             deadline = clock.monotonic()
-        outcome = replace(outcome, best=tune_run(prep, outcome.best, display, deadline=deadline))
-        gallery = draw_gallery(prep, outcome.best)
-        history.add_gallery(gallery)
-        write_image(prep.run / "figures" / "gallery.png", gallery)
+        tuned = parts.validator.collect(outcome.best)
+        if parts.team.is_main:
+            tuned = tune_run(prep, tuned, display, deadline=deadline)
+            gallery = draw_gallery(prep, tuned)
+            history.add_gallery(gallery)
+            write_image(prep.run / "figures" / "gallery.png", gallery)
+        outcome = replace(outcome, best=parts.validator.spread(tuned))
     finally:
         history.close()
-    prep.notes.add(
+    prep.note(
         "What came of it",
         [
             f"Ended after {outcome.num_steps} steps: {outcome.reason}.",

@@ -50,5 +50,5 @@ def tune_run(
     lines = tuning.describe()
     for line in lines:
         display.print(line)
-    prep.notes.add("Threshold and post-processing", lines)
+    prep.note("Threshold and post-processing", lines)
     return replace(best, scores=scores, postprocessing=tuning.postprocessing, choices=tuple(lines))

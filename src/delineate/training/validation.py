@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from delineate.evaluation.scoring import LabelledImage, SplitScores, score_samples
 from delineate.evaluation.tuning_predictions import PredictionStore
 from delineate.postprocess import postprocess_mask
+from delineate.processes import ALONE, Team
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,14 +87,16 @@ class Validator:
     def __init__(
         self,
         predictor: Predictor,
-        samples: Callable[[], Iterator[LabelledImage]],
+        samples: Callable[[Team], Iterator[LabelledImage]],
         task: Task,
         loss: Loss,
         *,
         device: torch.device,
         num_bins: int,
         memory_bytes: int = 256 * 2**20,
+        team: Team = ALONE,
     ) -> None:
+        self._team = team
         self._predictor = predictor
         self._samples = samples
         self._task = task
@@ -102,11 +106,41 @@ class Validator:
         self._memory_bytes = memory_bytes
 
     def run(self) -> Validation:
-        """Predict and score every image once."""
+        """Predict and score every image once.
+
+        Several processes deal the images out in turns; all have the scores of all images then, and
+        each has the pictures and predictions of its own (see `collect`).
+        """
         observed = _ObservedPass(self)
-        scores = score_samples(observed, observed, self._task, num_bins=self._num_bins)
-        loss = float(np.mean(observed.losses))
+        scores = score_samples(
+            observed, observed, self._task, num_bins=self._num_bins, team=self._team
+        )
+        loss = float(np.mean(self._team.join(observed.losses)))
         return Validation(scores, loss, tuple(observed.kept), observed.predictions)
+
+    def collect(self, validation: Validation) -> Validation:
+        """Return a validation with the pictures and predictions of all processes, on the first."""
+        if self._team.is_alone:
+            return validation
+        kept = [image for part in self._team.gather(validation.kept) for image in part]
+        predictions = PredictionStore(self._task, memory_bytes=self._memory_bytes)
+        mine = validation.predictions
+        for turn in range(self._team.most(len(mine))):
+            one = (mine[turn], mine.samples[turn]) if turn < len(mine) else None
+            for part in self._team.gather(one):
+                if part is not None:
+                    predictions.adopt(*part)
+        return replace(
+            validation,
+            kept=tuple(sorted(kept, key=lambda image: image.index)),
+            predictions=predictions,
+        )
+
+    def spread(self, validation: Validation) -> Validation:
+        """Return a validation with the scores that the first process has tuned, on all."""
+        names = ("scores", "postprocessing", "choices")
+        tuned = self._team.share({name: getattr(validation, name) for name in names})
+        return replace(validation, **tuned)
 
     def estimate_seconds(self, budget: float) -> float:
         """Return about how long `run` takes, from as many images as fit into `budget` seconds.
@@ -127,7 +161,7 @@ class Validator:
             score_samples(observed, [sample], self._task, num_bins=self._num_bins)
             seconds += time.perf_counter() - start
             measured_pixels += num_pixels
-        return seconds * total_pixels / measured_pixels
+        return seconds * total_pixels / max(measured_pixels, 1)
 
     def loss_of(self, probs: NDArray[np.float32], sample: LabelledImage) -> float:
         """Return the loss of one image from its probabilities, (C, H, W)."""
@@ -152,14 +186,15 @@ class _ObservedPass:
     def __init__(self, validator: Validator) -> None:
         self._validator = validator
         self._current: LabelledImage | None = None
+        self._numbers = validator._team.turns(sys.maxsize)
         self._num_seen = 0
-        self._room = KEPT_BYTES
+        self._room = KEPT_BYTES // validator._team.size
         self.losses: list[float] = []
         self.kept: list[KeptImage] = []
         self.predictions = PredictionStore(validator._task, memory_bytes=validator._memory_bytes)
 
     def __iter__(self) -> Iterator[LabelledImage]:
-        for sample in self._validator._samples():
+        for sample in self._validator._samples(self._validator._team):
             self._current = sample
             yield sample
             self._num_seen += 1
@@ -171,12 +206,13 @@ class _ObservedPass:
         assert sample is not None
         probs = self._validator._predictor.predict_probs(pixels, valid)
         self.losses.append(self._validator.loss_of(probs, sample))
-        self.predictions.add(sample.name, probs, sample.target, sample.valid)
+        number = self._numbers[self._num_seen]
+        self.predictions.add(sample.name, probs, sample.target, sample.valid, number=number)
         is_multiclass = self._validator._task.kind == "multiclass"
         output = probs.argmax(axis=0).astype(np.uint8) if is_multiclass else probs.astype("float16")
         if output.nbytes <= self._room:
             self._room -= output.nbytes
-            self.kept.append(KeptImage(self._num_seen, sample.name, pixels, sample.target, output))
+            self.kept.append(KeptImage(number, sample.name, pixels, sample.target, output))
         return probs
 
 
