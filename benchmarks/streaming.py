@@ -37,6 +37,7 @@ import numpy as np
 import psutil
 import torch
 
+from delineate.distributed import amp_dtype
 from delineate.model_file import SegmentationModel, load_model, save_model
 from delineate.models import build_model
 from delineate.prediction.engines import torch_engine
@@ -112,8 +113,7 @@ def watch(arguments: list[str], ready: Path | None = None) -> tuple[int, int, fl
 
 def with_model(model: Path, ready: Path) -> None:
     """Load a model, compute a tile, and write down what memory that took."""
-    network = load_model(model).network
-    torch_engine(network, torch.device("cpu"))(torch.zeros(1, 3, 512, 512))
+    make_engine(load_model(model))(torch.zeros(1, 3, 512, 512))
     ready.write_text(json.dumps(psutil.Process().memory_info().rss))
 
 
@@ -179,6 +179,12 @@ def compute_strip(model: Path, scene: Path, num_bands: int) -> None:
         bands.close()
 
 
+def make_engine(model: SegmentationModel) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what `predict` computes with, in the precision that it takes on this device."""
+    device = torch.device("cpu")
+    return torch_engine(model.network, device, amp_dtype(device))
+
+
 def timed(work: Callable[[], Any]) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     work()
@@ -188,8 +194,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, float]:
 def measure_speed(sides: list[int], repeats: int, width: int, folder: Path) -> bool:
     model = make_model(folder / "m.safetensors", 1, width=width, depth=4)
     loaded = load_model(model)
-    engine = torch_engine(loaded.network, torch.device("cpu"))
-    predictor = Predictor(engine, loaded.task, loaded.preprocessing, batch_size=1)
+    predictor = Predictor(make_engine(loaded), loaded.task, loaded.preprocessing, batch_size=1)
     is_met = True
     for side in sides:
         scene = make_scene(folder / "scene.tif", side)
@@ -214,7 +219,6 @@ def measure_speed(sides: list[int], repeats: int, width: int, folder: Path) -> b
         cpus = {name: statistics.median(c for _, c in times) for name, times in runs.items()}
         print(f"{side} x {side}, {num_tiles} tiles of 512, width {width}:")
         for name in runs:
-            peak, base, _ = (0, 0, 0)
             memory = ""
             if name != "bare":
                 ready = folder / "ready"
@@ -239,7 +243,7 @@ def slide(model: SegmentationModel, scene: Path, out: Path) -> None:
     from delineate.rasters import read_raster, write_mask
 
     image = model.preprocessing(read_raster(scene).pixels)
-    engine = torch_engine(model.network, torch.device("cpu"))
+    engine = make_engine(model)
     probs = sliding_window_inference(
         torch.from_numpy(image)[None],
         (512, 512),
