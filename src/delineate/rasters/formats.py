@@ -55,6 +55,11 @@ def sniff(path: Path) -> str:
         return kind
     if _is_nifti(path, head):
         return "nifti"
+    if b"<VRTDataset" in head:
+        raise UnreadableFileError(
+            f"{path} is a VRT, which may name any other file; where its GeoTIFFs are meant, give "
+            "it to predict with --vrt"
+        )
     what = "is empty" if not head else f"begins with {head[:8]!r}"
     raise UnreadableFileError(
         f"{path} {what}, which is no image format that is read; convert it to PNG, JPEG or TIFF"

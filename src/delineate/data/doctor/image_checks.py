@@ -121,7 +121,7 @@ def check_values(examination: Examination) -> Iterator[Finding]:
             examination,
             "nearly-black",
             dark,
-            "that are nearly black, compared with the others",
+            "with nearly no light, compared with the others",
             "a shutter that stayed closed or a conversion that divided teaches nothing",
         )
     for end, where in ((_share_high, "at the brightest value"), (_share_low, "at zero")):
