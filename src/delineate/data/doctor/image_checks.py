@@ -114,7 +114,10 @@ def check_values(examination: Examination) -> Iterator[Finding]:
     dark = [
         pair
         for pair, reach in zip(lively, reaches, strict=True)
-        if reach <= DARK_CONTRAST * usual and reach <= DARK_SHARE * _range(pair.image)
+        # Floats have no brightest value: their scale is anybody's.
+        if np.isfinite(_range(pair.image))
+        and reach <= DARK_CONTRAST * usual
+        and reach <= DARK_SHARE * _range(pair.image)
     ]
     if dark:
         yield _describe(
