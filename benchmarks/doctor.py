@@ -67,7 +67,6 @@ FALSE_ALARMS: dict[tuple[str, str], str] = {
     ("special", "smooth-edges"): "0",
     ("special", "exif-oriented"): "0",
     ("special", "exif-invalid"): "0",
-    ("special", "nearly-black"): "1 of 1, a float image",
     ("special", "near-duplicate-across-splits"): "0 of 2 sets",
     ("special", "near-duplicate"): "0 of 1 set",
 }
