@@ -30,7 +30,7 @@ _DATA_FILES: dict[str, dict[str, Any]] = {
 
 
 def write_sample(
-    kind: SampleKind, out: Path, num_images: int = 24, size: int = 256, seed: int = 0
+    kind: SampleKind, out: Path | str, num_images: int = 24, size: int = 256, seed: int = 0
 ) -> Path:
     """Write a data set: ``images/``, ``masks/`` and the ``data.yaml`` that explains the masks.
 
@@ -49,6 +49,7 @@ def write_sample(
     """
     if kind not in SAMPLES:
         raise UnknownNameError("sample", kind, sorted(SAMPLES))
+    out = Path(out)
     for folder in ("images", "masks"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     stream = sorted(SAMPLES).index(kind)
