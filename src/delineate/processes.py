@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from delineate.distributed import choose_device
@@ -27,6 +28,7 @@ TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others, such as for the first to write the results."""
 
 _FIRST_CAUSE = "first cause"
+_teams = count()
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ def join_team(device: str = "auto") -> Iterator[Team]:
     import torch.distributed
     from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
-    store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+    shared, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+    # torchrun's store outlives its restarts: nothing that an earlier team left must be read.
+    store = PrefixStore(f"delineate {count_restarts()} {next(_teams)}", shared)
     team = Team(rank, size)
     try:
         with _leaving_together(store, team):

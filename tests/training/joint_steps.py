@@ -3,11 +3,14 @@
 Run by torchrun; writes what came out as `<rank>.pt` into the folder that is its argument.
 """
 
+import os
 import sys
+import time
 from pathlib import Path
 
 import torch
 
+from delineate.errors import DataError, DelineateError
 from delineate.evaluation.scoring import LabelledImage, score_samples
 from delineate.losses import LOSSES, build_loss
 from delineate.models import build_model
@@ -146,7 +149,28 @@ def main(folder):
             "most": team.most(team.rank),
             "agreed": [team.agree(True), team.agree(team.is_main)],
         }
-        torch.save(results, Path(folder) / f"{team.rank}.pt")
+    results["failed"] = leave(team.rank, lambda: fail("mask 7 is broken"))
+    path = Path(folder) / f"{team.rank}.pt"
+    if team.rank == 1:
+        torch.save(results, path)
+    results["gone"] = leave(team.rank, lambda: os._exit(0))
+    torch.save(results, path)
+
+
+def fail(message):
+    raise DataError(message)
+
+
+def leave(rank, action):
+    """Return the error that a process leaves with when the second one does something."""
+    start = time.monotonic()
+    try:
+        with join_team("cpu") as team:
+            if rank == 1:
+                action()
+            team.share(None)
+    except DelineateError as error:
+        return str(error), error.exit_code, time.monotonic() - start
 
 
 if __name__ == "__main__":

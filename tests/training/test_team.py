@@ -128,6 +128,22 @@ def test_values_travel(both):
     assert first["agreed"] == second["agreed"] == [True, False]
 
 
+def test_all_leave_with_the_first_cause(both):
+    first, second = both
+    message, code, seconds = second["failed"]
+    assert (message, code) == ("mask 7 is broken", 3)
+    message, code, seconds = first["failed"]
+    assert (message, code) == ("process 1 of 2 ended: mask 7 is broken", 3)
+    assert seconds < 20
+
+
+def test_a_process_that_is_gone_is_missed(both):
+    message, code, seconds = both[0]["gone"]
+    assert "gone without a word" in message
+    assert code == 5
+    assert seconds < 20
+
+
 def test_batch_norms_are_synchronised_on_gpus_only():
     network = build_model("unet", 1, 1, width=2, depth=2, norm="batch")
     parameters = list(network.parameters())
@@ -163,7 +179,7 @@ def test_a_run_of_two_is_the_run_of_one_with_twice_the_batch(circles, together, 
 
 def test_a_killed_process_is_started_anew_and_nothing_shows(circles, together, tmp_path):
     run = tmp_path / "run"
-    flags = ("--training.batch-size", "2", "--training.checkpoint-every", "1e-3")
+    flags = ("--training.batch-size", "2", "--training.checkpoint-every", "0.001s")
     process = start(train(circles, run, *flags), restarts=1)
     victim = wait_for_checkpoint(process, run)
     os.kill(victim, signal.SIGKILL)
@@ -171,7 +187,6 @@ def test_a_killed_process_is_started_anew_and_nothing_shows(circles, together, t
     assert code == 0, errors
     assert "going on after step" in errors
     assert results(run) == results(together[0])
-    assert (run / FILE_NAME).read_bytes() != b""
     mine, whole = (load_model(folder / FILE_NAME) for folder in (run, together[0]))
     for name, value in whole.network.state_dict().items():
         assert torch.equal(mine.network.state_dict()[name], value), name

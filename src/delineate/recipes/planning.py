@@ -18,6 +18,7 @@ from delineate.data.inventory import Inventory, read_data_file
 from delineate.data.masks import MaskDecoder
 from delineate.errors import DataError, UnknownNameError, UsageError
 from delineate.preprocessing import Preprocessing, measure_preprocessing
+from delineate.processes import count_local_processes
 from delineate.progress import track
 from delineate.recipes.facts import Facts, Wishes
 from delineate.recipes.planner import Decision, decide
@@ -188,7 +189,7 @@ def _read(data: Path, settings: Settings) -> ReadData:
                 f"{data} has no images in its {split} split; training needs both train and val: "
                 "add images or change data.split"
             )
-    limit = settings.data.cache_gib
+    limit = settings.data.cache_gib / count_local_processes()
     images = ImageCache(inventory.of("train"), decoder, limit_gib=0.75 * limit)
     validation_images = ImageCache(
         inventory.of("val"),
