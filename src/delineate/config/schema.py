@@ -486,6 +486,8 @@ class PredictionConfig(Config):
     """How probabilities of overlapping tiles are weighted."""
     tiling: Literal["auto", "blended", "exact"] = "auto"
     """Mean of overlapping tiles, or the whole image's result; auto: exact where the model can."""
+    views: Literal["one", "flips", "all"] = "one"
+    """Views of a tile that are averaged: itself, its 4 flips, or all 8 flips and quarter turns."""
     batch_size: PositiveInt = 4
     """Tiles in a batch."""
     postprocessing: PostprocessingConfig = PostprocessingConfig()

@@ -264,6 +264,7 @@ def load_predictor(
     from delineate.prediction.engines import torch_engine
     from delineate.prediction.quality import QualityEstimator
     from delineate.prediction.tile_choice import choose_tiling, network_halo, wanted_tiling
+    from delineate.prediction.views import average_views
 
     given = {name: value for name, value in settings.items() if value is not None}
     if isinstance(given.get("tile_size"), int):
@@ -274,10 +275,11 @@ def load_predictor(
     stored = {"tile_size": model.tile_size, **model.prediction}
     merged = merge_settings({"prediction": stored}, {"prediction": given})
     prediction = build_settings(merged).prediction
-    halo = network_halo(model.network)
+    halo = network_halo(model.network) if prediction.views == "one" else None
+    engine = torch_engine(model.network, chosen, amp_dtype(chosen, amp))
     stride = int(getattr(model.network, "stride", 1))
     return Predictor(
-        torch_engine(model.network, chosen, amp_dtype(chosen, amp)),
+        average_views(engine, model.task, prediction.views),
         model.task,
         model.preprocessing,
         tile_size=prediction.tile_size,

@@ -16,6 +16,7 @@ from delineate.losses import build_loss
 from delineate.models import build_model
 from delineate.prediction.engines import torch_engine
 from delineate.prediction.predictor import Predictor
+from delineate.prediction.views import average_views
 from delineate.processes import ALONE, Team
 from delineate.randomness import generator_for, seed_everything
 from delineate.training.objective import Loss, balanced_class_weights
@@ -71,7 +72,11 @@ def assemble(prep: Preparation, device: torch.device, team: Team = ALONE) -> Par
     loss = _build_loss(prep, device)
     prediction = prep.settings.prediction
     predictor = Predictor(
-        torch_engine(average.network if average else network, device, precision),
+        average_views(
+            torch_engine(average.network if average else network, device, precision),
+            prep.task,
+            prediction.views,
+        ),
         prep.task,
         prep.preprocessing,
         tile_size=prediction.tile_size,
