@@ -74,7 +74,7 @@ def build_stepper(kind, name, settings, team=ALONE):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     weights = torch.linspace(0.5, 1.5, task.num_classes)
     loss = build_loss(name, task, class_weights=weights, **settings)
-    return network, Stepper(network, loss, optimizer, device=CPU, clip_norm=1.0, team=team)
+    return network, Stepper(network, loss, optimizer, device=CPU, team=team)
 
 
 def make_steps(kind, name, settings, team=ALONE):

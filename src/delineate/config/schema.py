@@ -101,7 +101,8 @@ class DataConfig(Config):
     normalisation: Literal["dataset", "image"] = "dataset"
     """Whose mean and standard deviation images get: the training images', or each its own."""
     cache_gib: NonNegativeFloat = 4.0
-    """Memory for decoded images, in GiB; what does not fit is decoded again each time."""
+    """Memory for decoded images, in GiB, of all processes of a training on one machine; what does
+    not fit is decoded again each time."""
     num_workers: int | None = None
     """Processes that load data; None sets it from the machine."""
 
@@ -376,7 +377,7 @@ class TrainingConfig(Config):
     patch_size: Size = (256, 256)
     """Height and width of a training patch, in pixels."""
     batch_size: PositiveInt = 4
-    """Patches in a batch."""
+    """Patches in a batch of one process."""
     accumulation: PositiveInt = 1
     """Batches whose gradients are summed before a step."""
     foreground_odds: Fraction = 0.33
