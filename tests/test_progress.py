@@ -1,7 +1,14 @@
 import pytest
 
 from delineate import progress
-from delineate.progress import ProgressDisplay, format_duration, format_numbers, progress_bar, track
+from delineate.progress import (
+    ProgressDisplay,
+    format_duration,
+    format_numbers,
+    progress_bar,
+    quiet,
+    track,
+)
 
 
 def test_plain_lines_are_rare_and_go_to_stderr(capsys, monkeypatch):
@@ -22,6 +29,18 @@ def test_plain_lines_are_rare_and_go_to_stderr(capsys, monkeypatch):
 def test_short_work_prints_nothing(capsys):
     assert list(track([1, 2, 3], "reading")) == [1, 2, 3]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_other_processes_show_nothing(capsys, monkeypatch, is_live):
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL", 0)
+    with quiet(), ProgressDisplay(is_live=is_live) as display, display.bar("reading", 3) as bar:
+        display.print("a line")
+        bar.advance(1)
+    assert "".join(capsys.readouterr()) == ""
+    with quiet(False), ProgressDisplay(is_live=False) as display:
+        display.print("a line")
+    assert capsys.readouterr().err == "a line\n"
 
 
 def test_a_terminal_gets_bars_and_lasting_lines(capsys):

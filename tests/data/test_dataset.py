@@ -20,6 +20,7 @@ from delineate.data.dataset import (
 from delineate.data.sampling import PatchSampler, find_class_pixels
 from delineate.errors import DataError, ResourceError, ShapeError, UnreadableFileError
 from delineate.preprocessing import Preprocessing, measure_preprocessing
+from delineate.processes import Team
 from delineate.task import Task
 
 CPU = torch.device("cpu")
@@ -71,6 +72,20 @@ def load(dataset: PatchDataset, num_workers: int, epochs: int = 2) -> dict[str, 
         dataset.set_epoch(epoch)
         batches += list(loader)
     return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def test_processes_share_the_patches_of_a_joint_batch() -> None:
+    dataset = make_dataset(make_images())
+    dataset.set_epoch(1, 4)  # the first step was made before
+    whole = list(build_loader(dataset, batch_size=4, device=CPU, num_workers=0))
+    parts = [
+        list(build_loader(dataset, batch_size=2, device=CPU, num_workers=0, team=Team(rank, 2)))
+        for rank in range(2)
+    ]
+    assert len(whole) == 2
+    for batch, *shares in zip(whole, *parts, strict=True):
+        for name, values in batch.items():
+            assert torch.equal(torch.cat([share[name] for share in shares]), values)
 
 
 def test_the_number_of_workers_changes_nothing() -> None:

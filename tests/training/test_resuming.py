@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -18,6 +19,7 @@ from delineate.errors import ConfigError, DataError, UsageError
 from delineate.model_file import FILE_NAME
 from delineate.training import loop as loop_module
 from delineate.training.checkpoint import FOLDER, META, STATE
+from delineate.training.resuming import check_num_processes
 from delineate.training.trainer import train
 
 EPOCHS = 3
@@ -59,6 +61,13 @@ def assert_same(run, whole):
     assert results(run) == results(whole)
     assert (run / FILE_NAME).read_bytes() == (whole / FILE_NAME).read_bytes()
     assert not (run / FOLDER).exists()
+
+
+def test_other_numbers_of_processes_are_refused(tmp_path):
+    unfinished = SimpleNamespace(num_processes=2)
+    check_num_processes(unfinished, tmp_path, 2)
+    with pytest.raises(UsageError, match=r"began with 2 .* go on with 1.*--nproc-per-node=2"):
+        check_num_processes(unfinished, tmp_path, 1)
 
 
 class CutError(Exception):
