@@ -53,7 +53,7 @@ def test_scenes_side_by_side(tmp_path: Path) -> None:
         assert reader.geo.transform == (0.5, 0.0, 100.0, 0.0, -0.5, 200.0)
     assert pixels[0, :, 0].tolist() == [3] * 10 + [7] * 10
     assert valid.all()
-    with pytest.raises(UnreadableFileError, match="no image format"):
+    with pytest.raises(UnreadableFileError, match="is a VRT"):
         open_raster(path).__enter__()
 
 

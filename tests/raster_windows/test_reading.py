@@ -143,7 +143,7 @@ def test_vrt_named_tif_is_refused(tmp_path: Path, noise: np.ndarray) -> None:
     target = write_tiff(tmp_path / "secret.tif", noise[:1])
     rasterio.shutil.copy(target, tmp_path / "a.vrt", driver="VRT")
     path = (tmp_path / "a.vrt").rename(tmp_path / "a.tif")
-    with pytest.raises(UnreadableFileError, match="no image format"):
+    with pytest.raises(UnreadableFileError, match="is a VRT"):
         open_raster(path).__enter__()
 
 

@@ -169,7 +169,7 @@ def test_truncated_png_of_16_bits_is_named(tmp_path: Path, channels: int) -> Non
     ("content", "says"),
     [
         (b"", "is empty"),
-        (b"<VRTDataset></VRTDataset>", "no image format that is read"),
+        (b"<VRTDataset></VRTDataset>", "is a VRT"),
         (b"%PDF-1.4 is something else", "no image format that is read"),
         (b"GIF89a", "truncated or damaged"),
         (b"II*\0\x08\0\0\0\0\0", "truncated or damaged"),
