@@ -188,22 +188,21 @@ def choose_team_device(name: str, team: Team) -> torch.device:
 def _leaving_together(store: Store, team: Team) -> Iterator[None]:
     try:
         yield
-    except DelineateError as error:
-        raise _first_cause(store, team, error) from error
-    except RuntimeError as error:
-        # A collective fails where another process is gone; other defects are this one's own.
-        if not _is_broken_connection(error):
-            raise _first_cause(store, team, error) from error
-        raise _first_cause(store, team, None) from error
     except Exception as error:
-        raise _first_cause(store, team, error) from error
+        # A collective fails where another process is gone; all else is this one's own.
+        cause = _first_cause(store, team, None if _is_broken_connection(error) else error)
+        if cause is error:
+            raise
+        raise cause from error
 
 
-def _is_broken_connection(error: RuntimeError) -> bool:
+def _is_broken_connection(error: Exception) -> bool:
     import torch.distributed
 
-    is_of_group = isinstance(error, torch.distributed.DistError)
-    return is_of_group or "gloo" in str(error).lower() or "Connection" in str(error)
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    is_plain = type(error) is RuntimeError
+    return is_plain and ("gloo" in str(error).lower() or "Connection" in str(error))
 
 
 def _first_cause(store: Store, team: Team, error: Exception | None) -> Exception:

@@ -45,10 +45,10 @@ def name_cases():
                     yield kind, name, {"reduction": reduction}
 
 
-def draw_batch(kind, step):
+def draw_batch(kind, number):
     """Return a batch of four images; unlike halves, pixels that do not count, absent classes."""
     task = TASKS[kind]
-    rng = torch.Generator().manual_seed(step)
+    rng = torch.Generator().manual_seed(number)
     image = torch.randn(4, 1, SIZE, SIZE, generator=rng, dtype=torch.float64)
     shape = (4, task.num_classes, SIZE, SIZE) if kind == "multilabel" else (4, SIZE, SIZE)
     high = task.num_classes if kind == "multiclass" else 2
@@ -57,7 +57,7 @@ def draw_batch(kind, step):
     if kind == "multilabel":
         target[2:, 0] = 0  # one class is on the first process only
     if kind == "multiclass":
-        target[target == 2] = 1 if step else 2  # one class is nowhere in the later batches
+        target[target == 2] = 1 if number else 2  # one class is nowhere in the second batch
     valid = torch.rand(4, 1, SIZE, SIZE, generator=rng) > 0.2
     valid[0, :, :12] = False
     return {"image": image, "target": target, "valid": valid}
@@ -77,17 +77,15 @@ def build_stepper(kind, name, settings, team=ALONE):
     return network, Stepper(network, loss, optimizer, device=CPU, team=team)
 
 
-def make_steps(kind, name, settings, team=ALONE):
-    """Return losses and weights of two steps of two batches each; a process takes its share."""
+def make_step(kind, name, settings, team=ALONE):
+    """Return loss and weights of a step of two batches; a process takes its share of each."""
     network, stepper = build_stepper(kind, name, settings, team)
     count = 4 // team.size
     mine = slice(team.rank * count, (team.rank + 1) * count)
-    losses = []
-    for step in range(2):
-        batches = [draw_batch(kind, 2 * step + part) for part in range(2)]
-        shares = [{key: value[mine] for key, value in batch.items()} for batch in batches]
-        losses.append(stepper.step(shares, 0.1))
-    return losses, [p.detach().clone() for p in network.parameters()]
+    batches = [draw_batch(kind, number) for number in range(2)]
+    shares = [{key: value[mine] for key, value in batch.items()} for batch in batches]
+    loss = stepper.step(shares, 0.1)
+    return loss, [p.detach().clone() for p in network.parameters()]
 
 
 def refuse_steps(team):
@@ -139,7 +137,7 @@ def score(team=ALONE, count=5):
 def main(folder):
     with join_team("cpu") as team:
         results = {
-            "steps": [make_steps(*case, team) for case in name_cases()],
+            "steps": [make_step(*case, team) for case in name_cases()],
             "refused": refuse_steps(team),
             "statistics": average_statistics(team),
             "scores": [score(team, count) for count in (5, 1)],
