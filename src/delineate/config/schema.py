@@ -101,8 +101,8 @@ class DataConfig(Config):
     normalisation: Literal["dataset", "image"] = "dataset"
     """Whose mean and standard deviation images get: the training images', or each its own."""
     cache_gib: NonNegativeFloat = 4.0
-    """Memory for decoded images, in GiB, of all processes of a training on one machine; what does
-    not fit is decoded again each time."""
+    """Memory for decoded images on one machine, in GiB; what does not fit is decoded again each
+    time."""
     num_workers: int | None = None
     """Processes that load data; None sets it from the machine."""
 
