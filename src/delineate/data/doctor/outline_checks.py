@@ -228,7 +228,9 @@ def _show_speck(pair: PairRecord, content: Content) -> Evidence:
     number = sum(parts.num_specks for parts in content.class_parts)
     height, width = pair.image.size or (row + 1, col + 1)
     box = (max(0, row - 16), max(0, col - 16), min(height, row + 17), min(width, col + 17))
-    return Evidence(pair.image.path, f"{number} {'speck' if number == 1 else 'specks'}", box, _single(pair))
+    return Evidence(
+        pair.image.path, f"{number} {'speck' if number == 1 else 'specks'}", box, _single(pair)
+    )
 
 
 def _single(pair: PairRecord) -> str | None:
