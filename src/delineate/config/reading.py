@@ -10,7 +10,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
-from delineate.config.schema import Config, Settings
+from delineate.config.schema import Settings
+from delineate.config.values import Config
 from delineate.errors import ConfigError, UnreadableFileError
 
 COMPONENTS = ("model", "loss")

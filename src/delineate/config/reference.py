@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from delineate.config.reading import sections_in
-from delineate.config.schema import Config, Settings
+from delineate.config.schema import Settings
+from delineate.config.values import Config
 
 Shape = Literal["value", "switch", "list", "mapping", "document"]
 
