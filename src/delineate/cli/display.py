@@ -97,7 +97,7 @@ def print_comparison(comparison: Comparison) -> None:
     for run in comparison.runs:
         table.add_row(Text(run.name), show_interval(run.dice), show_interval(run.iou))
     console.print(
-        f"{comparison.num_images} images of the {comparison.split} split in "
+        f"{_count(comparison.num_images, 'image')} of the {comparison.split} split in "
         f"{comparison.num_groups} groups"
     )
     console.print(table)
@@ -212,16 +212,21 @@ def print_import(summary: ImportSummary) -> None:
             console.print(f"  {line}", markup=False, highlight=False)
     splits = ", ".join(f"{count} {name}" for name, count in summary.splits.items() if name)
     print(
-        f"{summary.num_images} images of {summary.format}{f' ({splits})' if splits else ''} in "
-        f"{summary.seconds:.1f} s: {summary.out}\nnext: delineate train {summary.out}"
+        f"{_count(summary.num_images, 'image')} of {summary.format}"
+        f"{f' ({splits})' if splits else ''} in {summary.seconds:.1f} s: {summary.out}\n"
+        f"next: delineate train {summary.out}"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def print_prediction(summary: PredictionSummary, out: Path) -> None:
     """Print how much was predicted and where it is."""
     print(
-        f"{summary.num_images} images, {summary.num_pixels / 1e6:.1f} million pixels, "
-        f"{len(summary.files)} files in {summary.seconds:.1f} s: {out}"
+        f"{_count(summary.num_images, 'image')}, {summary.num_pixels / 1e6:.1f} million pixels, "
+        f"{_count(len(summary.files), 'file')} in {summary.seconds:.1f} s: {out}"
     )
     for scene in summary.scenes:
         choice, seams = scene.choice, scene.seams
