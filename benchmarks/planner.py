@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from delineate.config import Settings, dump_settings
+from delineate.config import Settings, dump_settings, merge_settings
 from delineate.evaluation.evaluate import evaluate
 from delineate.evaluation.intervals import difference_intervals
 from delineate.recipes.planning import make_plan
@@ -52,14 +52,6 @@ def defaults_of(settings: dict[str, Any], defaults: dict[str, Any]) -> dict[str,
         key: defaults_of(value, defaults[key]) if isinstance(value, dict) else defaults[key]
         for key, value in settings.items()
     }
-
-
-def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    out = dict(first)
-    for key, value in second.items():
-        both = isinstance(value, dict) and isinstance(out.get(key), dict)
-        out[key] = merged(out[key], value) if both else value
-    return out
 
 
 def variants_of(data: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -124,7 +116,7 @@ def main() -> None:
                         time=args.time,
                         seed=seed,
                         exist_ok=True,
-                        overrides=merged(settings, changes),
+                        overrides=merge_settings(settings, changes),
                     )
                 runs[seed] = run
             plan = plan or runs

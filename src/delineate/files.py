@@ -69,10 +69,9 @@ def write_atomically(path: Path, *, needed: int | None = None) -> Iterator[Path]
         if needed is not None:
             check_free_space(path, needed)
         yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
+        flush(temporary)
         temporary.replace(path)
-        _flush_folder(path.parent)
+        flush(path.parent)
     except OSError as error:
         size = temporary.stat().st_size if temporary.exists() else 0
         _raise_explained(error, path, max(needed or 0, size + 1))
@@ -158,7 +157,7 @@ def write_folder(path: Path, *, marker: str, exist_ok: bool = False) -> Iterator
             if path.exists():
                 path.rename(former)
             temporary.rename(path)
-            _flush_folder(path.parent)
+            flush(path.parent)
     finally:
         for folder in (temporary, former):
             shutil.rmtree(folder, ignore_errors=True)
@@ -178,11 +177,12 @@ def _disk_full(path: Path, needed: int, free: int) -> ResourceError:
     )
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system can flush folders."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """Have a file or a folder (the names in it) last through a power cut, where the system can."""
+    is_windows = os.name == "nt"
+    if is_windows and path.is_dir():
+        return  # has no way to flush folders
+    descriptor = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

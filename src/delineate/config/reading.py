@@ -85,6 +85,17 @@ def dump_settings(settings: Config) -> dict[str, Any]:
     return settings.model_dump(mode="json")
 
 
+def flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return settings by their dotted names, such as ``loss.gamma``."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flatten_settings(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def save_settings(settings: Settings, path: Path) -> None:
     """Write the settings as YAML."""
     path.write_text(

@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from delineate.config import Settings, build_settings, merge_settings, read_settings
+from delineate.config import (
+    Settings,
+    build_settings,
+    flatten_settings,
+    merge_settings,
+    read_settings,
+)
 from delineate.data.cache import ImageCache
 from delineate.data.doctor.diagnosis import admit
 from delineate.data.fingerprint.builder import build_fingerprint, total_variation
@@ -274,15 +280,13 @@ def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merge_settings(*explicit)
 
 
-def _name_leaves(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return the dotted names of all values that settings hold."""
-    names: list[str] = []
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            names += _name_leaves(value, f"{prefix}{key}.")
-        elif not (key == "epochs" and value is None) and not (key == "time" and value is None):
-            names.append(f"{prefix}{key}")
-    return names
+def _name_leaves(settings: Mapping[str, Any]) -> list[str]:
+    """Return the dotted names of what is set, without the length in the unit that is not used."""
+    return [
+        name
+        for name, value in flatten_settings(settings).items()
+        if value is not None or name not in ("training.epochs", "training.time")
+    ]
 
 
 def _is_overruled(settings: Mapping[str, Any], over: Mapping[str, Any]) -> bool:

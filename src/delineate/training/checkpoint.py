@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from delineate.errors import DataError
-from delineate.files import digest_file, disk_errors, write_text
+from delineate.files import digest_file, disk_errors, flush, write_text
 
 FOLDER = "checkpoints"
 STATE, META = "state.pt", "meta.json"
@@ -89,7 +89,7 @@ def save_checkpoint(
                 _link(source, temporary / name)
             digests = {}
             for path in sorted(temporary.iterdir()):
-                _flush(path)
+                flush(path)
                 digests[path.name] = digest_file(path)
             document = {
                 "format_version": FORMAT_VERSION,
@@ -100,7 +100,7 @@ def save_checkpoint(
             write_text(temporary / META, json.dumps(document, indent=1, sort_keys=True))
             _remove(folder)
             temporary.replace(folder)
-            _flush(folder.parent)
+            flush(folder.parent)
         except BaseException:
             _remove(temporary)
             raise
@@ -181,17 +181,6 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _flush(path: Path) -> None:
-    """Have a file or folder written to the disk itself, where the system can."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove(folder: Path) -> None:

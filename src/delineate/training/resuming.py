@@ -8,7 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from delineate.config import Settings, build_settings, dump_settings, merge_settings, read_settings
+from delineate.config import (
+    Settings,
+    build_settings,
+    dump_settings,
+    flatten_settings,
+    merge_settings,
+    read_settings,
+)
 from delineate.errors import ConfigError, DataError, UsageError
 from delineate.files import write_atomically
 from delineate.model_file import FILE_NAME, load_model
@@ -227,7 +234,7 @@ def _put_back_model(unfinished: Unfinished, model: Path) -> dict[str, Tensor] | 
 
 
 def _refuse_changes(settings: Settings, wanted: Settings, path: Path) -> None:
-    before, now = _leaves(dump_settings(settings)), _leaves(dump_settings(wanted))
+    before, now = (flatten_settings(dump_settings(each)) for each in (settings, wanted))
     changes = [
         f"{name}: {before.get(name, 'not set')} -> {now.get(name, 'not set')}"
         for name in sorted(before.keys() | now.keys())
@@ -238,13 +245,3 @@ def _refuse_changes(settings: Settings, wanted: Settings, path: Path) -> None:
             f"{path} or the options differ from what the run began with ({'; '.join(changes)}); "
             f"put them back, or start a new run; only {', '.join(sorted(FREE_SETTINGS))} may change"
         )
-
-
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            leaves |= _leaves(value, f"{prefix}{key}.")
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
