@@ -258,6 +258,17 @@ class PredictionConfig(Config):
     """What is done to the mask."""
 
 
+class LoggingConfig(Config):
+    """Who watches a training; results.csv and TensorBoard's events are written in any case."""
+
+    to: tuple[Literal["mlflow", "wandb"], ...] = ()
+    """Trackers that are told of each epoch too, of mlflow and wandb (Weights & Biases)."""
+    project: str = "delineate"
+    """MLflow's experiment or the W&B project that the run is filed under."""
+    pictures: NonNegativeInt = 4
+    """Validation images whose prediction is shown epoch by epoch; 0 shows none."""
+
+
 class Settings(Config):
     """Everything that a run is made from."""
 
@@ -279,3 +290,5 @@ class Settings(Config):
     """How a model is judged."""
     prediction: PredictionConfig = PredictionConfig()
     """How a model is applied."""
+    logging: LoggingConfig = LoggingConfig()
+    """Who watches a training."""
