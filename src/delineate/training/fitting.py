@@ -1,0 +1,118 @@
+"""From parts to a trained model: the loop, what it writes on the way, and what comes after it."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from delineate.data.dataset import explain_worker_errors
+from delineate.progress import ProgressDisplay
+from delineate.rasters import write_image
+from delineate.training.assembly import Parts, PatchSource, build_stepper
+from delineate.training.history import EpochRecord, History
+from delineate.training.interruption import Interruption
+from delineate.training.length import Length
+from delineate.training.loop import Loop, Outcome, Position
+from delineate.training.optimization import Schedule
+from delineate.training.preparation import Preparation
+from delineate.training.results import draw_gallery, save_run_model
+from delineate.training.resuming import Unfinished, restore_training, save_training
+from delineate.training.speed import describe_length, fix_length, resume_pace, tuning_deadline
+from delineate.training.tuning import tune_run
+
+if TYPE_CHECKING:
+    from delineate.training.step import Batch
+    from delineate.training.validation import Validation
+
+
+def fit(
+    prep: Preparation,
+    parts: Parts,
+    interruption: Interruption,
+    display: ProgressDisplay,
+    started: float,
+    unfinished: Unfinished | None,
+) -> Outcome:
+    """Fix the length, train, and write down each epoch and what came of it."""
+    settings = prep.settings.training
+    stepper = build_stepper(prep, parts, parts.network)
+    best: Validation | None = None
+    if unfinished is None:
+        length, pace = fix_length(prep, parts, started)
+        prep.note("Length", describe_length(prep, length))
+        schedule = Schedule(length.num_steps, settings.warmup_fraction)
+        position = Position()
+    else:
+        best = restore_training(unfinished, prep, parts, stepper)
+        length, schedule, position = unfinished.length, unfinished.schedule, unfinished.position
+        pace = resume_pace(prep, parts, started, length)
+    records = unfinished.records if unfinished else ()
+    history = History(prep.run if parts.team.is_main else None, records)
+
+    def save_epoch(record: EpochRecord, validation: Validation, is_best: bool) -> None:
+        if is_best and parts.team.is_main:
+            save_run_model(prep, parts, validation)
+        history.add(record)
+
+    def save_checkpoint(position: Position, length: Length, schedule: Schedule) -> None:
+        save_training(
+            prep,
+            parts,
+            stepper,
+            position=position,
+            length=length,
+            schedule=schedule,
+            records=history.records,
+            elapsed=clock.monotonic() - started,
+        )
+
+    def name_files(batches: Sequence[Batch]) -> list[str]:
+        indices = {int(index) for batch in batches for index in batch["source"]}
+        return sorted(prep.images.samples[index].name for index in indices)
+
+    loop = Loop(
+        stepper=stepper,
+        average=parts.average,
+        load_epoch=PatchSource(prep, parts, length.steps_per_epoch).load_epoch,
+        validate=parts.validator.run,
+        save_epoch=save_epoch,
+        save_checkpoint=save_checkpoint,
+        checkpoint_every=settings.checkpoint_every,
+        name_files=name_files,
+        learning_rate=settings.learning_rate,
+        patches_per_step=settings.batch_size * settings.accumulation * parts.team.size,
+        interruption=interruption,
+        display=display,
+        started=started,
+        pace=pace,
+        early_stopping=settings.early_stopping,
+        position=position,
+        best=best,
+        team=parts.team,
+    )
+    try:
+        with explain_worker_errors():
+            outcome = loop.run(length, schedule)
+        deadline = None if settings.time is None else tuning_deadline(settings.time, started)
+        if interruption.is_requested:  # somebody waits for the end
+            deadline = clock.monotonic()
+        tuned = parts.validator.collect(outcome.best)
+        if parts.team.is_main:
+            tuned = tune_run(prep, tuned, display, deadline=deadline)
+            gallery = draw_gallery(prep, tuned)
+            history.add_gallery(gallery)
+            write_image(prep.run / "figures" / "gallery.png", gallery)
+        outcome = replace(outcome, best=parts.validator.spread(tuned))
+    finally:
+        history.close()
+    prep.note(
+        "What came of it",
+        [
+            f"Ended after {outcome.num_steps} steps: {outcome.reason}.",
+            f"Best epoch: {outcome.best_epoch} of {len(history.records)}.",
+            *([outcome.length.reason] if outcome.length != length else []),
+        ],
+    )
+    return outcome
