@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from delineate.model_file import (
     FORMAT_VERSION,
     METADATA_KEY,
     SegmentationModel,
+    info,
     load_model,
     read_model_info,
     save_model,
 )
 from delineate.models import MODELS, build_model
+from delineate.models.ensemble import Ensemble
 from delineate.preprocessing import Preprocessing
 from delineate.task import Task
 
@@ -36,7 +39,13 @@ def make_model(name: str = "unet", **settings: Any) -> SegmentationModel:
         network=network,
         task=Task("multilabel", ("road", "roof")),
         preprocessing=Preprocessing(3, (0.0, 255.0), (0.5, 0.4, 0.3), (0.2, 0.2, 0.1)),
-        architecture={"name": name, "in_channels": 3, "num_classes": 2, "settings": settings},
+        architecture={
+            "name": name,
+            "in_channels": 3,
+            "num_classes": 2,
+            "settings": settings,
+            "num_members": 1,
+        },
         tile_size=(64, 48),
         thresholds=(0.25, 0.75),
         prediction={"overlap": 0.5, "postprocessing": {"min_object_area": 7}},
@@ -228,13 +237,88 @@ def test_weights_that_are_not_finite_are_refused(path: Path) -> None:
 
 def test_the_first_format_is_read_as_one_that_was_not_tuned(path: Path) -> None:
     def age(document: dict[str, Any]) -> None:
-        del document["temperature"], document["tuning"]
+        del document["temperature"], document["tuning"], document["architecture"]["num_members"]
         document["format_version"] = 1
 
     edit(path, age)
     model = load_model(path)
     assert (model.temperature, model.tuning, model.thresholds) == (1.0, {}, (0.25, 0.75))
     assert read_model_info(path)["format_version"] == FORMAT_VERSION
+
+
+def test_the_second_format_is_read_as_one_network(path: Path) -> None:
+    def age(document: dict[str, Any]) -> None:
+        del document["architecture"]["num_members"]
+        document["format_version"] = 2
+
+    edit(path, age)
+    assert load_model(path).architecture == make_model().architecture
+
+
+def make_ensemble(num_members: int = 3) -> SegmentationModel:
+    model = make_model()
+    members = [build_model("unet", 3, 2, width=4, depth=2).eval() for _ in range(num_members)]
+    model.network = Ensemble(members, model.task.kind)
+    model.architecture["num_members"] = num_members
+    return model
+
+
+def test_an_ensemble_is_one_model_file(tmp_path: Path) -> None:
+    model = make_ensemble()
+    save_model(model, tmp_path / FILE_NAME)
+    loaded = load_model(tmp_path)
+    images = torch.rand(1, 3, 17, 20)
+    with torch.inference_mode():
+        assert torch.equal(loaded.network(images), model.network(images))
+    document = info(tmp_path)
+    assert document["architecture"]["num_members"] == 3
+    assert (document["stride"], document["halo"]) == (model.network.stride, model.network.halo)
+    assert document["num_parameters"] == sum(p.numel() for p in model.network.parameters())
+    resaved = tmp_path / "resaved.safetensors"
+    save_model(loaded, resaved)
+    assert resaved.read_bytes() == (tmp_path / FILE_NAME).read_bytes()
+
+
+def test_an_ensemble_averages_as_its_task_says(tmp_path: Path) -> None:
+    """The task of the document decides how members are joined, not the file's class names."""
+    model = make_ensemble(2)
+    save_model(model, tmp_path / FILE_NAME)
+    images = torch.rand(1, 3, 16, 16)
+    with torch.inference_mode():
+        before = load_model(tmp_path).network(images)
+        edit(
+            tmp_path / FILE_NAME,
+            lambda d: (d["task"].update(kind="multiclass"), d.update(thresholds=None)),
+        )
+        after = load_model(tmp_path).network(images)
+    mean = torch.stack([m(images).softmax(dim=1) for m in model.network.members]).mean(dim=0)
+    torch.testing.assert_close(after.exp(), mean)
+    assert not torch.allclose(before, after)
+
+
+@pytest.mark.parametrize(
+    ("num_members", "complaint"),
+    [
+        (2, r"members\.2\..* is F32 .* the architecture has absent"),
+        (4, r"members\.3\..* is absent"),
+        (1, r"tensor decoder\..* is absent"),
+        (64, "is absent"),
+        (0, "num_members"),
+        (65, "num_members"),
+        (10**9, "num_members"),
+        (True, "num_members"),
+        ("3", "num_members"),
+    ],
+)
+def test_a_wrong_number_of_members_is_refused_at_once(
+    tmp_path: Path, num_members: Any, complaint: str
+) -> None:
+    save_model(make_ensemble(), tmp_path / FILE_NAME)
+    edit(tmp_path / FILE_NAME, lambda d: d["architecture"].update(num_members=num_members))
+    started = time.monotonic()
+    with pytest.raises(ModelFileError, match=complaint):
+        load_model(tmp_path)
+    assert time.monotonic() - started < 5
 
 
 def test_a_newer_format_asks_for_a_newer_program(path: Path) -> None:

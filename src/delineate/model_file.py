@@ -13,27 +13,40 @@ import math
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
-
-from delineate.config import Fraction, ModelConfig, PredictionConfig
 from delineate.errors import DelineateError, ModelFileError
 from delineate.files import write_atomically
+from delineate.model_document import (
+    FORMAT_VERSION,
+    check_document,
+    describe_damage,
+    describe_model,
+    upgrade_document,
+)
 from delineate.preprocessing import Preprocessing
 from delineate.task import Task
 
 if TYPE_CHECKING:
     import torch
 
-FORMAT_VERSION = 2
+__all__ = [
+    "FILE_NAME",
+    "FORMAT_VERSION",
+    "METADATA_KEY",
+    "SegmentationModel",
+    "find_model_file",
+    "info",
+    "load_model",
+    "read_model_info",
+    "save_model",
+]
+
 METADATA_KEY = "delineate"
 FILE_NAME = "model.safetensors"
 """The model file of a run folder."""
 
 _MAX_HEADER_BYTES = 16 * 2**20
-_MAX_CHANNELS = 2**16
 
 
 @dataclass
@@ -47,7 +60,8 @@ class SegmentationModel:
     preprocessing: Preprocessing
     """From pixels to what the network takes."""
     architecture: dict[str, Any]
-    """``name``, ``in_channels``, ``num_classes`` and ``settings``, as `build_model` takes them."""
+    """``name``, ``in_channels``, ``num_classes`` and ``settings``, of an ensemble ``num_members``
+    too, as `build_network` takes them."""
     tile_size: tuple[int, int]
     """Height and width of a tile, in pixels."""
     thresholds: tuple[float, ...] | None = None
@@ -70,53 +84,6 @@ class SegmentationModel:
     frequency), ``familiarity`` (the look of training images) and ``images`` (their digests)."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Architecture(_Strict):
-    name: str
-    in_channels: Annotated[int, Field(ge=1, le=_MAX_CHANNELS)]
-    num_classes: Annotated[int, Field(ge=1, le=_MAX_CHANNELS)]
-    settings: dict[str, Any]
-
-
-class _Familiarity(_Strict):
-    looks: Annotated[list[list[float]], Field(min_length=1)]
-    yardstick: Annotated[float, Field(gt=0)] | None
-
-    @field_validator("looks")
-    @classmethod
-    def _check_rows(cls, looks: list[list[float]]) -> list[list[float]]:
-        if len({len(look) for look in looks}) != 1:
-            raise ValueError("rows of different lengths")
-        return looks
-
-
-class _Reference(_Strict):
-    calibration: list[Annotated[list[tuple[Fraction, Fraction]], Field(min_length=1)]] | None = None
-    familiarity: _Familiarity | None = None
-    images: list[str] = []
-
-
-class _Document(_Strict):
-    format_version: Literal[2]
-    task: dict[str, Any]
-    preprocessing: dict[str, Any]
-    architecture: _Architecture
-    stride: int
-    halo: int | None
-    tile_size: tuple[int, int]
-    thresholds: tuple[Fraction, ...] | None
-    prediction: dict[str, Any]
-    decoder: dict[str, Any]
-    temperature: Annotated[float, Field(gt=0)]
-    metrics: dict[str, Any]
-    tuning: dict[str, Any]
-    provenance: dict[str, Any]
-    reference: _Reference = _Reference()
-
-
 def save_model(model: SegmentationModel, path: Path) -> None:
     """Write a model file, whole or not at all.
 
@@ -126,8 +93,8 @@ def save_model(model: SegmentationModel, path: Path) -> None:
     """
     from safetensors.torch import save
 
-    document = _describe(model)
-    _check_document(document, path)
+    document = describe_model(model)
+    check_document(document, path)
     tensors = {
         name: (tensor.float() if tensor.is_floating_point() else tensor)
         .detach()
@@ -151,7 +118,7 @@ def read_model_info(path: Path) -> dict[str, Any]:
     """
     path = find_model_file(path)
     document, _, _ = _read_header(path)
-    _check_document(document, path)
+    check_document(document, path)
     return document
 
 
@@ -195,21 +162,22 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> SegmentationMo
 
     path = find_model_file(path)
     document, shapes, num_bytes = _read_header(path)
-    _check_document(document, path)
-    network = _plan_network(document["architecture"], shapes, path)
+    check_document(document, path)
+    task = Task.from_dict(document["task"])
+    network = _plan_network(document["architecture"], task, shapes, path)
     content = path.read_bytes()
     if len(content) != num_bytes:
         raise ModelFileError(f"{path} changed while it was read; try again")
     try:
         tensors = load(content)
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise ModelFileError(_damaged(path, str(error))) from error
+        raise ModelFileError(describe_damage(path, str(error))) from error
     _check_finite(tensors, path)
     network.load_state_dict(tensors, strict=True, assign=True)
     assert not any(t.is_meta for t in chain(network.parameters(), network.buffers()))
     return SegmentationModel(
         network=network.to(device).eval(),
-        task=Task.from_dict(document["task"]),
+        task=task,
         preprocessing=Preprocessing.from_dict(document["preprocessing"]),
         architecture=document["architecture"],
         tile_size=cast("tuple[int, int]", tuple(document["tile_size"])),
@@ -242,96 +210,6 @@ def find_model_file(path: Path) -> Path:
     return path
 
 
-def _describe(model: SegmentationModel) -> dict[str, Any]:
-    halo = getattr(model.network, "halo", None)
-    document = {
-        "format_version": FORMAT_VERSION,
-        "task": model.task.as_dict(),
-        "preprocessing": model.preprocessing.as_dict(),
-        "architecture": model.architecture,
-        "stride": getattr(model.network, "stride", 1),
-        "halo": halo,
-        "tile_size": model.tile_size,
-        "thresholds": model.thresholds,
-        "prediction": model.prediction,
-        "decoder": model.decoder,
-        "temperature": model.temperature,
-        "metrics": model.metrics,
-        "tuning": model.tuning,
-        "provenance": model.provenance,
-        "reference": model.reference,
-    }
-    return cast("dict[str, Any]", _plain(document))
-
-
-def _plain(value: Any) -> Any:
-    """Return plain JSON values; a number that is not finite (an undefined score) becomes null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, Path):
-        return value.as_posix()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
-def _check_document(document: dict[str, Any], path: Path) -> None:
-    version = document.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path} has model format {version} and this delineate reads up to "
-            f"{FORMAT_VERSION}; install a newer delineate"
-        )
-    try:
-        checked = _Document.model_validate(document)
-        task = Task.from_dict(checked.task)
-        preprocessing = Preprocessing.from_dict(checked.preprocessing)
-        settings = checked.architecture.settings
-        TypeAdapter(ModelConfig).validate_python({"name": checked.architecture.name, **settings})
-        PredictionConfig.model_validate({"tile_size": checked.tile_size, **checked.prediction})
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "its description"
-        raise ModelFileError(_damaged(path, f"{where}: {problem['msg']}")) from error
-    except (DelineateError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelFileError(_damaged(path, f"{type(error).__name__}: {error}")) from error
-    facts = [
-        ("num_classes", checked.architecture.num_classes, task.num_classes, "the task"),
-        (
-            "in_channels",
-            checked.architecture.in_channels,
-            preprocessing.in_channels,
-            "preprocessing",
-        ),
-    ]
-    if checked.reference.calibration is not None:
-        facts.append(
-            (
-                "number of calibrations",
-                len(checked.reference.calibration),
-                task.num_classes,
-                "the task",
-            )
-        )
-    if checked.thresholds is not None:
-        facts.append(
-            ("number of thresholds", len(checked.thresholds), task.num_classes, "the task")
-        )
-        if not task.has_threshold:
-            raise ModelFileError(_damaged(path, "a multiclass model has no thresholds"))
-    for name, value, expected, source in facts:
-        if value != expected:
-            raise ModelFileError(_damaged(path, f"its {name} is {value}, {source} says {expected}"))
-
-
-def _damaged(path: Path, reason: str) -> str:
-    return f"{path} is not a usable model file ({reason}); get or train it again"
-
-
 def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[str, list[int]]], int]:
     """Return the document, each tensor's dtype and shape, and the size of the whole file."""
     try:
@@ -341,7 +219,9 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[str, list[
             length = int.from_bytes(prefix, "little")
             if len(prefix) < 8 or length > min(_MAX_HEADER_BYTES, num_bytes - 8):
                 _refuse_foreign(prefix, path)
-                raise ModelFileError(_damaged(path, "it is truncated or no safetensors file"))
+                raise ModelFileError(
+                    describe_damage(path, "it is truncated or no safetensors file")
+                )
             content = file.read(length)
             if not content.startswith(b"{"):
                 _refuse_foreign(prefix, path)
@@ -354,25 +234,20 @@ def _read_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[str, list[
             )
         document = json.loads(text, parse_constant=_refuse_constant)
         if not isinstance(document, dict):
-            raise ModelFileError(_damaged(path, "its description is not a JSON object"))
+            raise ModelFileError(describe_damage(path, "its description is not a JSON object"))
         shapes = {name: (entry["dtype"], entry["shape"]) for name, entry in header.items()}
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         if 8 + length + end != num_bytes:
             raise ModelFileError(
-                _damaged(path, f"it has {num_bytes} bytes and should have {8 + length + end}")
+                describe_damage(
+                    path, f"it has {num_bytes} bytes and should have {8 + length + end}"
+                )
             )
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise ModelFileError(_damaged(path, "its header is damaged")) from error
-    return _upgrade(document), shapes, num_bytes
-
-
-def _upgrade(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document of an earlier format as one of the present format."""
-    if document.get("format_version") == 1:
-        document = {**document, "format_version": 2, "temperature": 1.0, "tuning": {}}
-    return document
+        raise ModelFileError(describe_damage(path, "its header is damaged")) from error
+    return upgrade_document(document), shapes, num_bytes
 
 
 def _refuse_foreign(prefix: bytes, path: Path) -> None:
@@ -392,37 +267,41 @@ def _refuse_constant(name: str) -> float:
 
 
 def _plan_network(
-    architecture: dict[str, Any], shapes: dict[str, tuple[str, list[int]]], path: Path
+    architecture: dict[str, Any],
+    task: Task,
+    shapes: dict[str, tuple[str, list[int]]],
+    path: Path,
 ) -> torch.nn.Module:
     """Build the network without memory for its weights, and compare its tensors with the file's."""
     import torch
 
-    from delineate.models import build_model
+    from delineate.models import build_network, name_members
 
+    num_members = architecture["num_members"]
     try:
         with torch.device("meta"):
-            network = build_model(
-                architecture["name"],
-                architecture["in_channels"],
-                architecture["num_classes"],
-                **architecture["settings"],
-            )
+            network = build_network({**architecture, "num_members": 1}, task.kind)
     except (DelineateError, RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise ModelFileError(_damaged(path, f"its architecture: {error}")) from error
+        raise ModelFileError(describe_damage(path, f"its architecture: {error}")) from error
     expected = {
-        name: ("F32" if tensor.is_floating_point() else "I64", list(tensor.shape))
+        f"{prefix}{name}": ("F32" if tensor.is_floating_point() else "I64", list(tensor.shape))
+        for prefix in name_members(num_members)
         for name, tensor in network.state_dict().items()
     }
     if expected != shapes:
         name = min(name for name in expected | shapes if expected.get(name) != shapes.get(name))
         raise ModelFileError(
-            _damaged(
+            describe_damage(
                 path,
                 f"tensor {name} is {_say(shapes.get(name))} and the architecture has "
                 f"{_say(expected.get(name))}",
             )
         )
-    return cast("torch.nn.Module", network)
+    if num_members == 1:
+        return network
+    # Only now that the file has the tensors of so many: building them takes its time.
+    with torch.device("meta"):
+        return build_network(architecture, task.kind)
 
 
 def _say(entry: tuple[str, list[int]] | None) -> str:

@@ -314,7 +314,7 @@ def describe_model(info: Mapping[str, Any]) -> dict[str, str]:
         + ("es" if len(task["class_names"]) > 1 else ""),
         "classes": ", ".join(task["class_names"]),
         "background": task.get("background") or "none declared",
-        "architecture": f"{architecture['name']}: {settings}",
+        "architecture": f"{_members(architecture)}{architecture['name']}: {settings}",
         "parameters": f"{info['num_parameters']:,}",
         "input": format_value(info["preprocessing"]),
         "stride, halo": f"{info['stride']}, {_inline(info['halo'])} pixels",
@@ -330,6 +330,11 @@ def describe_model(info: Mapping[str, Any]) -> dict[str, str]:
         if name != "config":
             lines[name.replace("_", " ")] = _inline(value)
     return lines
+
+
+def _members(architecture: Mapping[str, Any]) -> str:
+    number = architecture["num_members"]
+    return f"mean of {number} networks, each " if number > 1 else ""
 
 
 def _tuning(tuning: Mapping[str, Any]) -> str:

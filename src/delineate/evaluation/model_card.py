@@ -75,7 +75,10 @@ def _summary(model: Mapping[str, Any]) -> str:
     task, architecture = model["task"], model["architecture"]
     names = ", ".join(_escape(name) for name in task["class_names"])
     background = f" Background: {_escape(task['background'])}." if task["background"] else ""
-    return f"A {architecture['name']} that segments {names} ({task['kind']}).{background}"
+    number = architecture.get("num_members", 1)
+    network = f"A {architecture['name']}" if number == 1 else f"{number} {architecture['name']}s"
+    verb = "segments" if number == 1 else "segment, by the mean of their probabilities,"
+    return f"{network} that {verb} {names} ({task['kind']}).{background}"
 
 
 def _use(model: Mapping[str, Any]) -> str:

@@ -252,12 +252,18 @@ def _images(scores: SplitScores) -> Markup:
     return details(f"All {len(rows)} images", block) if len(rows) > NUM_ROWS_OPEN else block
 
 
+def _name_network(architecture: dict[str, Any]) -> str:
+    number = architecture.get("num_members", 1)
+    mean = f"mean of {number} networks, each " if number > 1 else ""
+    return f"{mean}{architecture['name']}, {architecture['in_channels']} channels in"
+
+
 def _making(evaluation: Evaluation) -> list[Markup]:
     how, architecture = evaluation.prediction, evaluation.model["architecture"]
     height, width = how["tile_size"]
     steps = [f"{name.replace('_', ' ')} {n}" for name, n in how["postprocessing"].items() if n]
     facts: list[list[str | Markup]] = [
-        ["Network", f"{architecture['name']}, {architecture['in_channels']} channels in"],
+        ["Network", _name_network(architecture)],
         ["Tiles", f"{height} × {width} pixels, overlap {how['overlap']:g}, {how['blend']} blend"],
         ["Post-processing", ", ".join(steps) or "none"],
         ["Model file, SHA-256", evaluation.model["digest"] or "not saved"],
