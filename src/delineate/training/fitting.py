@@ -7,17 +7,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from delineate.config import dump_settings, flatten_settings
 from delineate.data.dataset import explain_worker_errors
 from delineate.progress import ProgressDisplay
 from delineate.rasters import write_image
+from delineate.recipes.plan_folder import CONFIG, NOTES
 from delineate.training.assembly import Parts, PatchSource, build_stepper
+from delineate.training.gallery import EpochPictures, draw_gallery
 from delineate.training.history import EpochRecord, History
 from delineate.training.interruption import Interruption
 from delineate.training.length import Length
+from delineate.training.loggers.logger import RunFacts
+from delineate.training.loggers.opening import open_loggers
 from delineate.training.loop import Loop, Outcome, Position
 from delineate.training.optimization import Schedule
 from delineate.training.preparation import Preparation
-from delineate.training.results import draw_gallery, save_run_model
+from delineate.training.results import save_run_model
 from delineate.training.resuming import Unfinished, restore_training, save_training
 from delineate.training.speed import describe_length, fix_length, resume_pace, tuning_deadline
 from delineate.training.tuning import tune_run
@@ -49,12 +54,18 @@ def fit(
         length, schedule, position = unfinished.length, unfinished.schedule, unfinished.position
         pace = resume_pace(prep, parts, started, length)
     records = unfinished.records if unfinished else ()
-    history = History(prep.run if parts.team.is_main else None, records)
+    history = History(None, records)
+    if parts.team.is_main:
+        history = _start_history(prep, display, records)
+    pictures = EpochPictures(prep.task, prep.settings.logging.pictures)
 
     def save_epoch(record: EpochRecord, validation: Validation, is_best: bool) -> None:
         if is_best and parts.team.is_main:
             save_run_model(prep, parts, validation)
         history.add(record)
+        picture = pictures.draw(validation, record.epoch) if parts.team.is_main else None
+        if picture is not None:
+            history.add_picture("epochs", picture)
 
     def save_checkpoint(position: Position, length: Length, schedule: Schedule) -> None:
         save_training(
@@ -102,9 +113,12 @@ def fit(
         if parts.team.is_main:
             tuned = tune_run(prep, tuned, display, deadline=deadline)
             gallery = draw_gallery(prep, tuned)
-            history.add_gallery(gallery)
+            history.add_picture("validation", gallery)
             write_image(prep.run / "figures" / "gallery.png", gallery)
         outcome = replace(outcome, best=parts.validator.spread(tuned))
+        history.conclude(
+            outcome.best_epoch, outcome.reason, is_interrupted=interruption.is_requested
+        )
     finally:
         history.close()
     prep.note(
@@ -116,3 +130,18 @@ def fit(
         ],
     )
     return outcome
+
+
+def _start_history(
+    prep: Preparation, display: ProgressDisplay, records: Sequence[EpochRecord]
+) -> History:
+    """Open the files and loggers that each epoch is written to."""
+    logging = prep.settings.logging
+    facts = RunFacts(
+        folder=prep.run,
+        project=logging.project,
+        settings=flatten_settings(dump_settings(prep.settings)),
+        texts={name: (prep.run / name).read_text("utf-8") for name in (CONFIG, NOTES)},
+        first_epoch=records[-1].epoch + 1 if records else 1,
+    )
+    return History(prep.run, records, open_loggers(logging.to, facts, display.print))

@@ -22,6 +22,7 @@ from delineate.prediction.familiarity import (
 from delineate.processes import ALONE, Team
 from delineate.recipes.plan_folder import NOTES, Notes, write_plan
 from delineate.recipes.planning import Plan, make_plan, reopen_plan
+from delineate.training.loggers.opening import check_trackers
 from delineate.training.run_folder import choose_run_folder, prepare_run_folder
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def prepare(
         device=device,
     )
     plan = replace(plan, settings=team.share(plan.settings))
+    check_trackers(plan.settings.logging.to)
     notes = None
     if team.is_main:
         prepare_run_folder(run)
@@ -173,6 +175,7 @@ def reopen(run: Path, data: Path, settings: Settings, team: Team = ALONE) -> Pre
     """
     fingerprint = team.share(load_fingerprint(run / FINGERPRINT) if team.is_main else None)
     assert fingerprint is not None  # the first process has read it
+    check_trackers(settings.logging.to)
     plan = reopen_plan(data, settings, fingerprint)
     return _complete(run, data, plan, Notes.reopen(run / NOTES) if team.is_main else None)
 

@@ -1,11 +1,9 @@
-"""What a training leaves behind: the model file, its card and its pictures."""
+"""What a training leaves behind: the model file, its report and its card."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from delineate.evaluation.evaluate import choose_examples
 from delineate.evaluation.image_counts import save_image_counts
@@ -15,20 +13,12 @@ from delineate.evaluation.result import Evaluation, Example
 from delineate.evaluation.tuning_model import describe_scores
 from delineate.files import digest_file, write_text
 from delineate.model_file import FILE_NAME, SegmentationModel, save_model
-from delineate.pictures import error_overlay, gallery, label_picture, shrink, to_rgb
 from delineate.prediction.quality import fit_calibration
 from delineate.training.assembly import Parts, describe_architecture
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from delineate.training.preparation import Preparation
     from delineate.training.validation import Validation
-
-GALLERY_SIZE = 6
-"""Validation images in the gallery, at most."""
-PICTURE_SIZE = 320
-"""Longer side of a picture in the gallery, in pixels."""
 
 
 def save_run_model(prep: Preparation, parts: Parts, validation: Validation) -> Path:
@@ -51,32 +41,6 @@ def save_run_model(prep: Preparation, parts: Parts, validation: Validation) -> P
     path = prep.run / FILE_NAME
     save_model(model, path)
     return path
-
-
-def draw_gallery(prep: Preparation, validation: Validation) -> NDArray[np.uint8]:
-    """Return rows of image, truth, prediction and errors, (H, W, 3)."""
-    task = prep.task
-    count = len(validation.kept)
-    shown = [validation.kept[i * count // GALLERY_SIZE] for i in range(GALLERY_SIZE)]
-    if count < GALLERY_SIZE:
-        shown = list(validation.kept)
-    rows = []
-    for image in shown:
-        rgb = to_rgb(image.pixels)
-        mask = validation.mask(image)
-        row = [
-            rgb,
-            label_picture(image.target, task),
-            label_picture(mask, task),
-            error_overlay(rgb, mask, image.target, task),
-        ]
-        rows.append([shrink(picture, PICTURE_SIZE) for picture in row])
-    return gallery(
-        rows,
-        captions=[image.name.rpartition("/")[2] for image in shown],
-        headings=("image", "truth", "prediction", "errors"),
-        cell_size=PICTURE_SIZE,
-    )
 
 
 def write_results(prep: Preparation, validation: Validation) -> None:

@@ -44,6 +44,9 @@ FREE_SETTINGS = frozenset(
     {
         "data.cache_gib",
         "data.num_workers",
+        "logging.pictures",
+        "logging.project",
+        "logging.to",
         "prediction.batch_size",
         "training.checkpoint_every",
     }

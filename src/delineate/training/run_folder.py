@@ -8,8 +8,9 @@ from pathlib import Path
 from delineate.errors import UsageError
 from delineate.evaluation.image_counts import FILE_NAME as IMAGE_COUNTS
 from delineate.model_file import FILE_NAME
+from delineate.training.loggers.logger import TRACKING
 
-RESULTS = ("results.csv", FILE_NAME, "report.html", "README.md", "plan.md", IMAGE_COUNTS)
+RESULTS = ("results.csv", FILE_NAME, "report.html", "README.md", "plan.md", IMAGE_COUNTS, TRACKING)
 """Files of an earlier run in the same folder that must not be taken for this run's."""
 
 

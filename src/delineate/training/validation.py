@@ -41,6 +41,8 @@ class KeptImage:
     target: NDArray[Any]
     output: NDArray[Any]
     """Class indices, (H, W) uint8, of a multiclass task; else probabilities, (C, H, W) float16."""
+    certainty: NDArray[np.uint8] | None = None
+    """Probability of the class of each pixel in 255ths, (H, W), of a multiclass task."""
 
     def mask(
         self, task: Task, thresholds: Sequence[float] | None, postprocessing: Mapping[str, Any]
@@ -210,9 +212,13 @@ class _ObservedPass:
         self.predictions.add(sample.name, probs, sample.target, sample.valid, number=number)
         is_multiclass = self._validator._task.kind == "multiclass"
         output = probs.argmax(axis=0).astype(np.uint8) if is_multiclass else probs.astype("float16")
-        if output.nbytes <= self._room:
-            self._room -= output.nbytes
-            self.kept.append(KeptImage(number, sample.name, pixels, sample.target, output))
+        num_bytes = output.nbytes * (2 if is_multiclass else 1)
+        if num_bytes <= self._room:
+            self._room -= num_bytes
+            certainty = np.rint(255 * probs.max(axis=0)).astype(np.uint8) if is_multiclass else None
+            self.kept.append(
+                KeptImage(number, sample.name, pixels, sample.target, output, certainty)
+            )
         return probs
 
 
