@@ -1,4 +1,4 @@
-"""What happened in each epoch: results.csv, TensorBoard events, and the curves as a picture."""
+"""What happened in each epoch: results.csv, loggers, and the curves as a picture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from delineate.files import write_atomically
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+
+    from delineate.training.loggers.logger import End, Logger
 
 
 @dataclass(frozen=True)
@@ -51,26 +53,32 @@ COLUMNS: dict[str, Callable[[EpochRecord], str]] = {
 class History:
     """Writes each epoch down as soon as it is over.
 
-    The files are those of a run folder: results.csv, events for TensorBoard, figures/curves.png.
+    The files are those of a run folder: results.csv and figures/curves.png; loggers are told of
+    everything that comes after the records it starts with.
     """
 
-    def __init__(self, run: Path | None, records: Sequence[EpochRecord] = ()) -> None:
-        """Start the files, with the epochs that a resumed training has behind it.
+    def __init__(
+        self,
+        run: Path | None,
+        records: Sequence[EpochRecord] = (),
+        loggers: Sequence[Logger] = (),
+    ) -> None:
+        """Start the file, with the epochs that a resumed training has behind it.
 
         Args:
             run: The run folder; None writes nothing and remembers the records only.
             records: Of the epochs before.
+            loggers: Started; this closes them.
         """
         self.records = list(records)
         self._run = run
+        self._loggers = loggers
+        self._end: End = "failed"
+        self._summary: dict[str, float | str] = {}
         if run is None:
             return
-        from torch.utils.tensorboard import SummaryWriter
-
         self._file = (run / "results.csv").open("w", encoding="utf-8", newline="")
         self._csv = csv.writer(self._file, lineterminator="\n")
-        first = self.records[-1].epoch + 1 if self.records else None
-        self._events: Any = SummaryWriter(str(run), purge_step=first)
         self._write_row(list(COLUMNS))
         for record in self.records:
             self._write_row([text(record) for text in COLUMNS.values()])
@@ -81,34 +89,47 @@ class History:
         if self._run is None:
             return
         self._write_row([text(record) for text in COLUMNS.values()])
-        scalars = {
-            "train/loss": record.train_loss,
-            "val/loss": record.val_loss,
-            "metrics/dice": record.dice,
-            "metrics/mIoU": record.miou,
-            "lr": record.learning_rate,
-        }
-        for name, value in scalars.items():
-            self._events.add_scalar(name, value, record.epoch)
-        self._events.flush()
+        for logger in self._loggers:
+            logger.log_scalars(_scalars(record), record.epoch)
 
-    def add_gallery(self, picture: NDArray[np.uint8]) -> None:
-        """Show a picture, (H, W, 3), in TensorBoard beside the last epoch's numbers."""
-        step = self.records[-1].epoch if self.records else 0
-        self._events.add_image("validation", picture, step, dataformats="HWC")
+    def add_picture(self, name: str, picture: NDArray[np.uint8]) -> None:
+        """Show a picture, (H, W, 3), beside the last epoch's numbers."""
+        for logger in self._loggers:
+            logger.log_picture(name, picture, self.records[-1].epoch if self.records else 0)
+
+    def conclude(self, best_epoch: int, reason: str, *, is_interrupted: bool = False) -> None:
+        """Say that training has come to its end; what is closed without it has failed."""
+        self._end = "interrupted" if is_interrupted else "finished"
+        best = [record for record in self.records if record.epoch == best_epoch]
+        self._summary = {
+            "reason": reason,
+            "epoch": str(best_epoch),
+            **{name: value for record in best for name, value in _scalars(record).items()},
+        }
 
     def close(self) -> None:
-        """Finish the files and draw the curves."""
+        """Finish the files and the loggers, and draw the curves."""
         if self._run is None:
             return
         self._file.close()
-        self._events.close()
+        for logger in self._loggers:
+            logger.close(self._end, self._summary)
         if self.records:
             draw_curves(self.records, self._run / "figures" / "curves.png")
 
     def _write_row(self, cells: Sequence[str]) -> None:
         self._csv.writerow(cells)
         self._file.flush()
+
+
+def _scalars(record: EpochRecord) -> dict[str, float]:
+    return {
+        "train/loss": record.train_loss,
+        "val/loss": record.val_loss,
+        "metrics/dice": record.dice,
+        "metrics/mIoU": record.miou,
+        "lr": record.learning_rate,
+    }
 
 
 def draw_curves(records: Sequence[EpochRecord], path: Path) -> None:
