@@ -6,7 +6,7 @@ models, and is stored in the model file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -69,10 +69,10 @@ def convert_channels(pixels: Pixels, in_channels: int) -> Pixels:
 class Preprocessing:
     """How pixels become a network's input.
 
-    `value_range` maps to 0..1 (values outside are kept, not clipped); then `mean` is subtracted
-    and the result divided by `std`, channel by channel. With `kind` "image" each image's own mean
-    and standard deviation take the place of the stored ones. Values that are not finite become 0,
-    the mean.
+    `value_range` maps to 0..1 (values outside are kept, unless `clip` says otherwise); then `mean`
+    is subtracted and the result divided by `std`, channel by channel. With `kind` "image" each
+    image's own mean and standard deviation take the place of the stored ones. Values that are not
+    finite become 0, the mean.
     """
 
     in_channels: int
@@ -86,6 +86,9 @@ class Preprocessing:
     """Whose mean and standard deviation: the training images', or each image's own."""
     dtype: str | None = None
     """NumPy name of the pixels' type; images of another type are refused. None takes any."""
+    clip: tuple[tuple[float, float], ...] = ()
+    """Lowest and highest value per channel, in shares of the value range, beyond which values are
+    set to these; empty clips nothing."""
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -102,6 +105,12 @@ class Preprocessing:
         if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all()) or min(self.std) <= 0:
             raise UsageError(
                 f"mean {self.mean} and std {self.std} should be finite, and std above 0"
+            )
+        is_rising = all(np.isfinite(pair).all() and pair[0] < pair[1] for pair in self.clip)
+        if self.clip and not (len(self.clip) == self.in_channels and is_rising):
+            raise UsageError(
+                f"clip is {self.clip}; it should be two rising numbers for each of the "
+                f"{self.in_channels} channels"
             )
         if self.kind not in ("dataset", "image"):
             raise UsageError(f"normalisation kind is {self.kind!r}; choose dataset or image")
@@ -158,7 +167,7 @@ class Preprocessing:
             return self
         statistics = _Statistics()
         for pixels, valid in windows:
-            converted = convert_channels(pixels, self.in_channels)
+            converted = self._clip_raw(convert_channels(pixels, self.in_channels))
             statistics.update(converted if valid is None else converted[valid][:, None])
         mean, std = statistics.normalisation(self.value_range)
         return replace(self, mean=mean, std=std, kind="dataset")
@@ -186,6 +195,8 @@ class Preprocessing:
         if low:
             scaled -= np.float32(low)
         scaled *= np.float32(1 / (high - low))
+        if self.clip:
+            np.clip(scaled, *np.array(self.clip, np.float32).T, out=scaled)
         return scaled
 
     def normalise(self, scaled: Pixels) -> NDArray[np.float32]:
@@ -196,14 +207,50 @@ class Preprocessing:
         """Return (in_channels, H, W) from unscaled (H, W, in_channels), by stored mean and std."""
         low, high = self.value_range
         return _normalise(
-            pixels, low + np.array(self.mean) * (high - low), np.array(self.std) * (high - low)
+            self._clip_raw(pixels),
+            low + np.array(self.mean) * (high - low),
+            np.array(self.std) * (high - low),
         )
+
+    def with_clip(
+        self,
+        bounds: Sequence[tuple[float, float]],
+        means: Sequence[float],
+        stds: Sequence[float],
+    ) -> Preprocessing:
+        """Return the preprocessing that clips values first.
+
+        Args:
+            bounds: Lowest and highest value of each channel, in the units of the files; where the
+                two are equal, the value range takes their place.
+            means: Means of the clipped values, in the same units.
+            stds: Their standard deviations.
+        """
+        low, width = self.value_range[0], self.value_range[1] - self.value_range[0]
+        shares = [((a - low) / width, (b - low) / width) for a, b in bounds]
+        scaled = [std / width for std in stds]
+        return replace(
+            self,
+            clip=tuple(pair if pair[0] < pair[1] else (0.0, 1.0) for pair in shares),
+            mean=tuple((mean - low) / width for mean in means),
+            std=tuple(1.0 if std < SMALLEST_STD else std for std in scaled),
+        )
+
+    def _clip_raw(self, pixels: Pixels) -> Pixels:
+        """Return unscaled pixels (..., in_channels) within the bounds."""
+        if not self.clip:
+            return pixels
+        low, high = self.value_range
+        lows, highs = low + np.array(self.clip).T * (high - low)
+        values = pixels.astype(np.float32)
+        return np.clip(values, lows.astype(np.float32), highs.astype(np.float32), out=values)
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description; `Preprocessing.from_dict` is its inverse."""
         document = asdict(self)
         for name in ("value_range", "mean", "std"):
             document[name] = list(document[name])
+        document["clip"] = [list(pair) for pair in self.clip]
         return document
 
     @classmethod
@@ -217,6 +264,7 @@ class Preprocessing:
             std=tuple(document["std"]),
             kind=document.get("kind", "dataset"),
             dtype=document.get("dtype"),
+            clip=tuple((float(low), float(high)) for low, high in document.get("clip", ())),
         )
 
 

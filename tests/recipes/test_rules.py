@@ -12,7 +12,7 @@ from delineate.data.fingerprint.fingerprint import (
     Histogram,
 )
 from delineate.recipes.facts import Facts, Wishes
-from delineate.recipes.planner import decide
+from delineate.recipes.planner import decide, list_unmet
 from delineate.recipes.rules import RULES
 
 FLAT = Histogram((0.0, 256.0), (1,))
@@ -26,6 +26,8 @@ CHANNEL = ChannelStatistics(
     histogram=FLAT,
     foreground_histogram=FLAT,
     between_images=0.2,
+    clipped_mean=100.0,
+    clipped_std=39.0,
 )
 CELL = ClassStatistics(
     pixel_share=0.2,
@@ -35,6 +37,7 @@ CELL = ClassStatistics(
     area={"50": 300.0},
     area_histogram=FLAT,
     width={"50": 13.0},
+    extent={"50": 20.0},
     elongation=2.0,
     typical_width=14.0,
     boundary_share=0.1,
@@ -50,8 +53,8 @@ ORDINARY = Fingerprint(
     num_images=200,
     num_groups=200,
     heights={"50": 512.0},
-    widths={"50": 640.0},
-    num_pixels=200 * 512 * 640,
+    widths={"50": 512.0},
+    num_pixels=200 * 512 * 512,
     class_shares={"background": 0.8, "cell": 0.2},
     channels=(CHANNEL,),
     classes={"cell": CELL},
@@ -84,6 +87,15 @@ FOUR = {
     "class_names": ("sky", "road", "car", "pole"),
     "class_shares": {"sky": 0.5, "road": 0.4, "car": 0.09, "pole": 0.01},
 }
+LINES = replace(CELL, typical_width=5.0, elongation=900.0)
+NUCLEI = replace(CELL, area={"5": 40.0, "25": 120.0, "50": 300.0})
+LARGE = {"heights": {"50": 4000.0}, "widths": {"50": 4000.0}}
+
+
+def extending(side):
+    return {"classes": {"cell": replace(CELL, extent={"50": side / 2, "95": side})}}
+
+
 CASES = {
     "patch size": (facts_of(heights={"50": 200.0}), facts_of(heights={"50": 256.0})),
     "folded stem": (facts_of(), facts_of(widths={"50": 100.0})),
@@ -107,6 +119,41 @@ CASES = {
     "class weights": (facts_of(**FOUR), facts_of(**rarer(0.01))),
     "rare positives": (facts_of(**rarer(0.009)), facts_of(**rarer(0.03))),
     "patches with foreground": (facts_of(empty_share=0.5), facts_of(empty_share=0.1)),
+    "shallower network": (facts_of(heights={"50": 60.0}), facts_of(heights={"50": 64.0})),
+    "wider network": (
+        facts_of(Wishes(recipe="medical", device="cuda")),
+        facts_of(Wishes(recipe="medical", device="cpu")),
+    ),
+    "deep supervision": (facts_of(Wishes(depth=5)), facts_of(Wishes(depth=4))),
+    "clipped values": (
+        facts_of(dtype="int16", channels=(CHANNEL, replace(CHANNEL, clipped_std=25.0))),
+        facts_of(dtype="int16"),
+    ),
+    # eight bits hold no outlier that matters
+    "clipped values where there is depth": (
+        facts_of(dtype="float32", channels=(replace(CHANNEL, clipped_std=25.0),)),
+        facts_of(dtype="uint8", channels=(replace(CHANNEL, clipped_std=25.0),)),
+    ),
+    "whole images": (facts_of(widths={"50": 640.0}), facts_of(widths={"50": 900.0, "95": 1100.0})),
+    "overlap of tiles": (
+        facts_of(**LARGE, **extending(200.0)),
+        # no overlap holds these
+        facts_of(**LARGE, **extending(300.0)),
+    ),
+    "overlap of tiles where there are tiles": (
+        facts_of(**LARGE, **extending(129.0)),
+        facts_of(**extending(200.0)),
+    ),
+    "least areas": (
+        facts_of(classes={"cell": NUCLEI}),
+        facts_of(classes={"cell": replace(NUCLEI, num_objects=10)}),
+    ),
+    "least areas where objects are larger than specks": (
+        facts_of(classes={"cell": NUCLEI}),
+        facts_of(classes={"cell": replace(NUCLEI, area={"5": 2.0, "25": 120.0})}),
+    ),
+    "thin lines": (facts_of(classes={"cell": LINES}), facts_of(**FOUR, classes={"pole": LINES})),
+    "gaps in lines": (facts_of(classes={"cell": LINES}), facts_of()),
     "costly misses": (facts_of(Wishes(misses_cost_more=True)), facts_of()),
 }
 
@@ -134,6 +181,44 @@ def test_what_a_rule_sets_is_valid_and_its_reason_holds_a_number(name):
         assert "{" not in decision.reason
         assert any(character.isdigit() for character in decision.reason)
     build_settings(merge_settings(*(decision.settings for decision in decisions)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_rule_that_does_not_apply_says_what_it_found_and_when_it_would(name):
+    _, other = CASES[name]
+    unmet = list_unmet(other, RULES)
+    assert {one.name for one in unmet}.isdisjoint(names(other))
+    assert len(unmet) + len(names(other)) == len(RULES)
+    row = next(one for one in unmet if one.name == name.split(" where ")[0])
+    assert "{" not in row.finding + row.bound
+    assert row.bound
+
+
+def test_a_set_without_foreground_can_be_explained():
+    empty = replace(CELL, num_objects=0, area={}, width={}, extent={})
+    assert len(list_unmet(facts_of(classes={"cell": empty}), RULES)) > 5
+
+
+def setting(facts, name):
+    return next(one.settings for one in decide(facts, RULES) if one.name == name)
+
+
+def test_areas_and_radii_come_from_the_objects():
+    tuning = setting(facts_of(classes={"cell": NUCLEI}), "least areas")["evaluation"]["tuning"]
+    assert tuning["min_object_areas"] == [0, 10, 23, 52, 120]
+    tuning = setting(facts_of(classes={"cell": LINES}), "gaps in lines")["evaluation"]["tuning"]
+    # radius 3 closes a gap of 5 pixels
+    assert tuning == {"closing_radii": [0, 1, 2, 3], "opening_radii": [0, 1]}
+    thinner = facts_of(classes={"cell": replace(LINES, typical_width=2.0)})
+    tuning = setting(thinner, "gaps in lines")["evaluation"]["tuning"]
+    assert tuning == {"closing_radii": [0, 1], "opening_radii": [0]}
+
+
+def test_tiles_hold_whole_images_and_overlaps_whole_objects():
+    images = facts_of(heights={"50": 960.0, "95": 960.0}, widths={"50": 999.0, "95": 999.0})
+    assert setting(images, "whole images")["prediction"]["tile_size"] == [1024, 1024]
+    objects = facts_of(**LARGE, **extending(200.0))
+    assert setting(objects, "overlap of tiles")["prediction"]["overlap"] == 0.4
 
 
 def test_an_ordinary_set_keeps_the_defaults_but_for_its_stem():

@@ -60,6 +60,8 @@ class DataConfig(Config):
     """Seed of the split; kept apart from the training seed so that runs share their test set."""
     normalisation: Literal["dataset", "image"] = "dataset"
     """Whose mean and standard deviation images get: the training images', or each its own."""
+    clip: bool = False
+    """Whether values beyond the training images' 0.5th and 99.5th percentile are set to these."""
     cache_gib: NonNegativeFloat = 4.0
     """Memory for decoded images on one machine, in GiB; what does not fit is decoded again each
     time."""
@@ -143,6 +145,9 @@ class TrainingConfig(Config):
     """Patches in a batch of one process."""
     accumulation: PositiveInt = 1
     """Batches whose gradients are summed before a step."""
+    memory_gib: Annotated[float, Field(gt=0)] | None = None
+    """Memory that a step may take, in GiB, for which the plan makes batches, network and patches
+    smaller; None takes what is free."""
     foreground_odds: Fraction = 0.33
     """Share of the patches that are centred on a foreground pixel, classes drawn evenly."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3

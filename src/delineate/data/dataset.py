@@ -120,7 +120,8 @@ class PatchDataset(Dataset[Batch]):
         patch = np.ascontiguousarray(convert_channels(patch, preprocessing.in_channels))
         if self._intensity is None:
             return preprocessing.normalise_raw(patch), target, valid, number
-        if patch.dtype == np.uint8 and preprocessing.value_range == (0.0, 255.0):
+        is_plain = preprocessing.value_range == (0.0, 255.0) and not preprocessing.clip
+        if patch.dtype == np.uint8 and is_plain:
             # 8-bit arithmetic and tables are several times as fast as floats.
             return preprocessing.normalise_raw(self._intensity(patch, rng)), target, valid, number
         scaled = self._intensity(preprocessing.scale(patch), rng)

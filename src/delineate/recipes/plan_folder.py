@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,17 @@ class Notes:
 
     def add(self, heading: str, lines: Sequence[str]) -> None:
         """Add a section of bullet points."""
-        bullets = "\n".join(f"- {line}" for line in lines)
-        self._text += f"\n## {heading}\n\n{bullets}\n"
+        self._add(heading, "\n".join(f"- {line}" for line in lines))
+
+    def add_table(
+        self, heading: str, headings: Sequence[str], rows: Iterable[Sequence[str]]
+    ) -> None:
+        """Add a section with a table."""
+        lines = [headings, ["---"] * len(headings), *rows]
+        self._add(heading, "\n".join(f"| {' | '.join(map(_escape, line))} |" for line in lines))
+
+    def _add(self, heading: str, text: str) -> None:
+        self._text += f"\n## {heading}\n\n{text}\n"
         write_text(self._path, self._text)
 
 
@@ -105,7 +114,7 @@ def plan(
         device=choose_device(device).type,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    write_plan(made, folder)
+    write_plan(made, folder).add("Length", made.describe_length())
     return PlanResult(folder, folder / CONFIG, folder / NOTES, tuple(made.describe_choices()))
 
 
@@ -118,7 +127,14 @@ def write_plan(plan: Plan, folder: Path) -> Notes:
     notes = Notes(folder / NOTES, f"Plan of {folder.resolve().name}")
     notes.add("Data", plan.describe_data())
     notes.add("Choices", plan.describe_choices())
+    if plan.unmet:
+        rows = [(one.name, one.finding, one.bound) for one in plan.unmet]
+        notes.add_table("Looked at, and left alone", ("rule", "what was found", "applies"), rows)
     return notes
+
+
+def _escape(cell: str) -> str:
+    return cell.replace("|", "\\|")
 
 
 def collect_wishes(

@@ -18,6 +18,10 @@ class Rule:
     settings: Callable[[Facts], dict[str, Any]]
     reason: str
     """May name the values of `Facts.values` in braces."""
+    finding: str
+    """What it looks at, where it does not apply; may name values likewise."""
+    bound: str
+    """When it applies, in words."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,15 @@ class Decision:
     reason: str
 
 
+@dataclass(frozen=True)
+class Unmet:
+    """A rule that was looked at and does not apply."""
+
+    name: str
+    finding: str
+    bound: str
+
+
 def decide(facts: Facts, rules: Sequence[Rule]) -> list[Decision]:
     """Return the decisions of all rules that apply, in the order of the rules."""
     values = dict(facts.values())
@@ -36,4 +49,14 @@ def decide(facts: Facts, rules: Sequence[Rule]) -> list[Decision]:
         Decision(rule.name, rule.settings(facts), rule.reason.format_map(values))
         for rule in rules
         if rule.applies(facts)
+    ]
+
+
+def list_unmet(facts: Facts, rules: Sequence[Rule]) -> list[Unmet]:
+    """Return the rules that do not apply, with what was found instead."""
+    values = dict(facts.values())
+    return [
+        Unmet(rule.name, rule.finding.format_map(values), rule.bound)
+        for rule in rules
+        if not rule.applies(facts)
     ]

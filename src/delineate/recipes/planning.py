@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from delineate.config import (
-    Settings,
-    build_settings,
-    flatten_settings,
-    merge_settings,
-    read_settings,
-)
+from delineate.config import Settings, build_settings, flatten_settings, read_settings
 from delineate.data.cache import ImageCache
 from delineate.data.doctor.diagnosis import admit
-from delineate.data.fingerprint.builder import build_fingerprint, total_variation
+from delineate.data.fingerprint.builder import CLIPPED, build_fingerprint, total_variation
 from delineate.data.fingerprint.fingerprint import Fingerprint
 from delineate.data.fingerprint.image import measure_image
+from delineate.data.fingerprint.store import recall_fingerprint
 from delineate.data.inventory import Inventory, read_data_file
 from delineate.data.masks import MaskDecoder
 from delineate.errors import DataError, UnknownNameError, UsageError
 from delineate.preprocessing import Preprocessing, measure_preprocessing
 from delineate.processes import count_local_processes
-from delineate.progress import track
+from delineate.progress import format_duration, track
+from delineate.recipes.appetite import measure_need
+from delineate.recipes.deciding import decide_settings, find_room, lay_over, name_overruler
 from delineate.recipes.facts import Facts, Wishes
-from delineate.recipes.planner import Decision, decide
-from delineate.recipes.rules import RULES
+from delineate.recipes.planner import Decision, Unmet
 from delineate.task import Task
 
 RECIPES = ("generic", "medical", "aerial", "thin", "defect")
@@ -61,11 +58,24 @@ class Plan:
     """What data.yaml, the configuration file and the flags set."""
     fingerprint: Fingerprint
     data: ReadData
+    unmet: tuple[Unmet, ...] = ()
+    """The rules that were looked at and did not apply."""
+    memory: str = ""
+    """What a step of training takes and what there is."""
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What makes the network's input."""
-        return replace(self.data.preprocessing, kind=self.settings.data.normalisation)
+        made = replace(self.data.preprocessing, kind=self.settings.data.normalisation)
+        if not self.settings.data.clip:
+            return made
+        channels = self.fingerprint.channels
+        low, high = (f"{percent:g}" for percent in CLIPPED)
+        return made.with_clip(
+            [(one.percentiles[low], one.percentiles[high]) for one in channels],
+            [one.clipped_mean for one in channels],
+            [one.clipped_std for one in channels],
+        )
 
     @property
     def data_digest(self) -> str:
@@ -95,13 +105,40 @@ class Plan:
             lines.append(f"recipe {self.recipe}: sets {', '.join(names)}.")
         if names := _name_leaves(self.wanted):
             lines.append(f"your settings: {', '.join(names)}.")
+        if self.memory:
+            lines.append(f"memory: {self.memory}.")
         return lines or ["The defaults; no rule had a reason to depart from them."]
 
+    def describe_length(self) -> list[str]:
+        """Return lines on how long training will be, for plan.md."""
+        training = self.settings.training
+        height, width = training.patch_size
+        patches = training.batch_size * training.accumulation
+        pixels = sum(height * width for height, width in self.data.images.sizes)
+        steps = training.steps_per_epoch or math.ceil(pixels / (height * width * patches))
+        epoch = f"{steps} steps of {patches} patches"
+        if training.epochs is not None:
+            return [f"{training.epochs} epochs of {epoch}: {training.epochs * steps} steps."]
+        assert training.time is not None  # one of the two is set, see `lay_over`
+        return [
+            f"{format_duration(training.time)}, validation, tuning and report included. How many "
+            "steps that makes is measured at the start of training, and written down then.",
+            f"{epoch} show as many pixels as the training split has.",
+        ]
+
     def _note_overruling(self, decision: Decision) -> str:
-        if _is_overruled(decision.settings, self.wanted):
-            return " (overruled by your setting)"
-        if _is_overruled(decision.settings, self.recipe_settings):
-            return f" (overruled by the recipe {self.recipe})"
+        later = self.decisions[self.decisions.index(decision) + 1 :]
+        name = name_overruler(
+            decision,
+            self.settings,
+            [
+                ("your setting", self.wanted),
+                (f"the recipe {self.recipe}", self.recipe_settings),
+                *((f"the rule {one.name}", one.settings) for one in reversed(later)),
+            ],
+        )
+        if name is not None:
+            return f" (overruled by {name})"
         return ""
 
 
@@ -135,26 +172,38 @@ def make_plan(
     """
     _check_there(data)
     recipe_settings = read_recipe(recipe)
-    wanted = _merge(read_data_file(data), read_settings(config) if config else {}, wishes or {})
+    wanted = lay_over(read_data_file(data), read_settings(config) if config else {}, wishes or {})
     source = f"{config} and the options" if config else "the settings"
-    settings = build_settings(_merge(recipe_settings, wanted), source)
+    settings = build_settings(lay_over(recipe_settings, wanted), source)
     read = _read(data, settings)
     fingerprint = measure_fingerprint(read.inventory, read.images, read.preprocessing)
     facts = Facts(
         fingerprint,
         Wishes(
+            recipe=recipe,
             misses_cost_more=misses_cost_more,
             device=device,
             batch_size=settings.training.batch_size,
+            depth=settings.model.depth,
         ),
     )
-    decisions = decide(facts, RULES)
-    settings = build_settings(
-        _merge(*(decision.settings for decision in decisions), recipe_settings, wanted), source
+    decided = decide_settings(
+        facts,
+        recipe=recipe_settings,
+        wanted=wanted,
+        need=measure_need(
+            in_channels=read.preprocessing.in_channels,
+            num_classes=read.task.num_classes,
+            device=device,
+        ),
+        room=find_room(settings, device),
+        source=source,
     )
     return Plan(
-        settings=settings,
-        decisions=tuple(decisions),
+        settings=decided.settings,
+        decisions=decided.decisions,
+        unmet=decided.unmet,
+        memory=decided.memory,
         recipe=recipe,
         recipe_settings=recipe_settings,
         wanted=wanted,
@@ -229,7 +278,17 @@ def read_recipe(recipe: str) -> dict[str, Any]:
 def measure_fingerprint(
     inventory: Inventory, images: ImageCache, preprocessing: Preprocessing
 ) -> Fingerprint:
-    """Return the fingerprint of the training images."""
+    """Return the fingerprint of the training images, as it was measured before where it was."""
+    digest = digest_inventory(inventory)
+    return recall_fingerprint(
+        images,
+        in_channels=preprocessing.in_channels,
+        digest=digest,
+        measure=lambda: _measure_images(images, preprocessing, digest),
+    )
+
+
+def _measure_images(images: ImageCache, preprocessing: Preprocessing, digest: str) -> Fingerprint:
     top, bottom, left, right = (tuple(map(int, side)) for side in images.side_counts)
     measurements = (
         (
@@ -248,7 +307,7 @@ def measure_fingerprint(
         measurements,
         images.task,
         len(images),
-        digest=digest_inventory(inventory),
+        digest=digest,
         dtype=str(preprocessing.dtype),
         top_bottom_difference=total_variation(top, bottom),
         left_right_difference=total_variation(left, right),
@@ -264,22 +323,6 @@ def digest_inventory(inventory: Inventory) -> str:
     return digest.hexdigest()
 
 
-def _merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge settings; who gives the length of training in one unit takes the other one away."""
-    explicit = []
-    for layer in layers:
-        training = layer.get("training")
-        training = training if isinstance(training, Mapping) else {}
-        if training.get("time") is not None and training.get("epochs") is not None:
-            raise UsageError("the length of training is given as epochs or as time, not as both")
-        if training.get("time") is not None:
-            layer = merge_settings(layer, {"training": {"epochs": None}})
-        elif training.get("epochs") is not None:
-            layer = merge_settings(layer, {"training": {"time": None}})
-        explicit.append(layer)
-    return merge_settings(*explicit)
-
-
 def _name_leaves(settings: Mapping[str, Any]) -> list[str]:
     """Return the dotted names of what is set, without the length in the unit that is not used."""
     return [
@@ -287,16 +330,3 @@ def _name_leaves(settings: Mapping[str, Any]) -> list[str]:
         for name, value in flatten_settings(settings).items()
         if value is not None or name not in ("training.epochs", "training.time")
     ]
-
-
-def _is_overruled(settings: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
-    """Say whether `over` sets something that `settings` sets to another value."""
-    return any(
-        key in over
-        and (
-            _is_overruled(value, over[key])
-            if isinstance(value, Mapping) and isinstance(over[key], Mapping)
-            else value != over[key]
-        )
-        for key, value in settings.items()
-    )

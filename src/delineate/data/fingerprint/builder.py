@@ -22,6 +22,8 @@ from delineate.randomness import generator_for
 from delineate.task import Task
 
 PERCENTILES = (0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5)
+CLIPPED = (0.5, 99.5)
+"""Percentiles beyond which `data.clip` takes values off; among `PERCENTILES`."""
 KEPT_VALUES = 1 << 20
 """Sampled pixel values kept over all images."""
 KEPT_OBJECTS = 1 << 16
@@ -80,6 +82,7 @@ class FingerprintBuilder:
             num_objects=shapes.num_objects,
             areas=shapes.areas[chosen],
             widths=shapes.widths[chosen],
+            extents=shapes.extents[chosen],
             boundary_pixels=shapes.boundary_pixels,
             num_pixels=shapes.num_pixels,
             num_touching=round(shapes.num_touching * share),
@@ -141,6 +144,7 @@ class FingerprintBuilder:
             inside = foreground[:, channel][np.isfinite(foreground[:, channel])]
             std = float(own.std()) if own.size else 0.0
             edges = _bin_edges(own)
+            clipped = np.clip(own, *np.percentile(own, CLIPPED)) if own.size else own
             described.append(
                 ChannelStatistics(
                     mean=float(own.mean()) if own.size else 0.0,
@@ -152,6 +156,8 @@ class FingerprintBuilder:
                     histogram=_count_bins(own, edges),
                     foreground_histogram=_count_bins(inside, edges),
                     between_images=float(np.nanstd(means[:, channel])) / std if std > 0 else 0.0,
+                    clipped_mean=float(clipped.mean()) if own.size else 0.0,
+                    clipped_std=float(clipped.std()) if own.size else 0.0,
                 )
             )
         return tuple(described)
@@ -179,6 +185,7 @@ class FingerprintBuilder:
         pixels = int(counts[1 if self._task.kind == "binary" else index])
         areas = np.concatenate([shapes.areas for shapes in images]) if images else np.empty(0)
         widths = np.concatenate([shapes.widths for shapes in images]) if images else np.empty(0)
+        extents = np.concatenate([shapes.extents for shapes in images]) if images else np.empty(0)
         contrasts = [shapes.contrast for shapes in images if shapes.contrast is not None]
         measured = max(1, sum(len(shapes.areas) for shapes in images))
         return ClassStatistics(
@@ -193,6 +200,7 @@ class FingerprintBuilder:
                 areas, np.exp2(np.arange(_doublings(areas) + 1, dtype=np.float64))
             ),
             width=_quantiles(widths),
+            extent=_quantiles(extents),
             elongation=_weighted_median(areas / np.square(widths), areas),
             typical_width=_weighted_median(widths, areas),
             boundary_share=sum(shapes.boundary_pixels for shapes in images)

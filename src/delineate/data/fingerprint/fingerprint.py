@@ -11,7 +11,7 @@ from typing import Any
 from delineate.errors import DataError
 from delineate.files import write_text
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILE_NAME = "fingerprint.json"
 Quantiles = dict[str, float]
 """Percentile, as "50" or "99.5", to value."""
@@ -43,6 +43,9 @@ class ChannelStatistics:
     between_images: float
     """Standard deviation of the images' means over that of all pixels: 0 where all images are
     equally bright, towards 1 where an image's brightness says all."""
+    clipped_mean: float
+    """Mean where values beyond the 0.5th and 99.5th percentile are set to these."""
+    clipped_std: float
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class ClassStatistics:
     """Of the objects, with edges at the powers of two."""
     width: Quantiles
     """Of the objects, in pixels."""
+    extent: Quantiles
+    """Longer side of the objects' bounding boxes, in pixels."""
     elongation: float
     """Median length of the objects in widths, by area: about 2 for a disc, more for lines.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from delineate.morphology import dilate, distance_map, label_components
 from delineate.preprocessing import convert_channels
@@ -34,6 +35,8 @@ class ObjectShapes:
     """In pixels, (N,); of at most `MEASURED_OBJECTS`, drawn evenly."""
     widths: NDArray[np.float64]
     """In pixels, (N,)."""
+    extents: NDArray[np.float64]
+    """Longer sides of the bounding boxes, in pixels, (N,)."""
     boundary_pixels: int
     """Pixels of the class that have a 4-neighbour outside of it."""
     num_pixels: int
@@ -199,10 +202,20 @@ def _measure_objects(
         num_objects=num_objects,
         areas=areas[chosen].astype(np.float64),
         widths=widths,
+        extents=_measure_extents(labels)[chosen - 1],
         boundary_pixels=int((distances == 1)[mask].sum()),
         num_pixels=int(mask.sum()),
         num_touching=_count_touching(labels, mask, chosen),
         contrast=_measure_contrast(mask, valid, pixels),
+    )
+
+
+def _measure_extents(labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return the longer side of each object's bounding box, the first object's first."""
+    boxes = ndimage.find_objects(labels)
+    return np.array(
+        [max(side.stop - side.start for side in box) for box in boxes if box is not None],
+        dtype=np.float64,
     )
 
 
