@@ -89,6 +89,9 @@ class Preprocessing:
     clip: tuple[tuple[float, float], ...] = ()
     """Lowest and highest value per channel, in shares of the value range, beyond which values are
     set to these; empty clips nothing."""
+    pixel_size: tuple[float, float] | None = None
+    """Height and width of the training images' pixels, in metres, to which images are brought; None
+    where it is not known, or differs between images that were taken as they are."""
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -106,6 +109,10 @@ class Preprocessing:
             raise UsageError(
                 f"mean {self.mean} and std {self.std} should be finite, and std above 0"
             )
+        if self.pixel_size is not None and not (
+            np.isfinite(self.pixel_size).all() and min(self.pixel_size) > 0
+        ):
+            raise UsageError(f"pixel_size is {self.pixel_size}; it should be above 0")
         is_rising = all(np.isfinite(pair).all() and pair[0] < pair[1] for pair in self.clip)
         if self.clip and not (len(self.clip) == self.in_channels and is_rising):
             raise UsageError(
@@ -251,12 +258,18 @@ class Preprocessing:
         for name in ("value_range", "mean", "std"):
             document[name] = list(document[name])
         document["clip"] = [list(pair) for pair in self.clip]
+        if self.pixel_size is not None:
+            document["pixel_size"] = list(self.pixel_size)
         return document
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Preprocessing:
         """Build a preprocessing from what `as_dict` returned."""
         low, high = document["value_range"]
+        pixel_size = None
+        if document.get("pixel_size") is not None:
+            height, width = document["pixel_size"]
+            pixel_size = (float(height), float(width))
         return cls(
             in_channels=document["in_channels"],
             value_range=(float(low), float(high)),
@@ -265,6 +278,7 @@ class Preprocessing:
             kind=document.get("kind", "dataset"),
             dtype=document.get("dtype"),
             clip=tuple((float(low), float(high)) for low, high in document.get("clip", ())),
+            pixel_size=pixel_size,
         )
 
 

@@ -75,8 +75,8 @@ def test_bands_by_name(image: Path) -> None:
 
 def test_probabilities_come_back_bilinearly(image: Path) -> None:
     options = SceneOptions(resolution=1.0)
-    assert options.needs_probs
     with open_scene(image, 4, options) as scene:
+        assert scene.needs_probs(options)
         assert (scene.reader.height, scene.reader.width) == (30, 40)
         rows = np.linspace(0, 1, 30, dtype=np.float32)
         coarse = np.repeat(rows[:, None], 40, axis=1)[None]

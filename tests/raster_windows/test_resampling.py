@@ -8,8 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delineate.errors import UsageError
-from delineate.raster_windows import Grid, create_raster, open_raster, resample_reader
+from delineate.raster_windows import (
+    Grid,
+    create_raster,
+    find_pixel_size,
+    open_raster,
+    plan_grid,
+    resample_reader,
+)
 from delineate.rasters import GeoReference
 from delineate.tiling import Window
 
@@ -79,7 +85,10 @@ def test_raster_at_another_resolution(tmp_path: Path) -> None:
     bands = np.random.default_rng(0).integers(0, 255, (3, 60, 80)).astype(np.uint8)
     path = write(tmp_path / "a.tif", bands, geo=PLACE)
     with open_raster(path) as reader:
-        coarse, grid = resample_reader(reader, 1.0)
+        size = find_pixel_size(reader.geo, reader.spacing, reader.height)
+        assert size == (0.5, 0.5)
+        grid = plan_grid(60, 80, size, (1.0, 1.0))
+        coarse = resample_reader(reader, grid)
         assert (coarse.height, coarse.width) == (30, 40)
         assert coarse.geo.transform == (1.0, 0.0, 100.0, 0.0, -1.0, 200.0)
         pixels, valid = coarse.read(Window(3, 4, 10, 12))
@@ -87,11 +96,7 @@ def test_raster_at_another_resolution(tmp_path: Path) -> None:
         assert pixels.dtype == np.uint8
         assert valid.all()
         assert grid == Grid(60, 80, 30, 40)
-        same, _ = resample_reader(reader, 0.5)
+        assert find_pixel_size(coarse.geo, None, 30) == (1.0, 1.0)
+        same = resample_reader(reader, Grid(60, 80, 60, 80))
         window = Window(5, 6, 20, 30)
         assert np.array_equal(same.read(window)[0], reader.read(window)[0])
-        with pytest.raises(UsageError, match="should be above 0"):
-            resample_reader(reader, 0)
-    path = write(tmp_path / "nowhere.tif", bands)
-    with open_raster(path) as reader, pytest.raises(UsageError, match="no size in metres"):
-        resample_reader(reader, 1.0)

@@ -327,7 +327,7 @@ def predict(
     save: str = "mask",
     aoi: Path | None = None,
     bands: str | None = None,
-    resolution: float | None = None,
+    resolution: float | Literal["native"] | None = None,
     vrt: Annotated[bool, Parameter(negative=())] = False,
     refine: Literal["none", "guided", "crf"] = "none",
     simplify: float | None = None,
@@ -355,8 +355,8 @@ def predict(
             for GeoJSON.
         aoi: GeoPackage or GeoJSON of polygons; nothing is computed outside of them.
         bands: Bands that the model takes, in its order, by name or number: red,green,blue or 3,2,1.
-        resolution: Metres of a pixel of the training images; rasters of others are resampled to it
-            and the probabilities back.
+        resolution: Metres of a pixel that rasters are read at, with the probabilities resampled
+            back; that of the training images unless given, native takes rasters as they are.
         vrt: Take SOURCE for a VRT that puts GeoTIFFs together.
         refine: Correct probabilities along the image's edges: guided filter, or dense CRF (of
             classes that exclude each other; window by window, whose borders may show).

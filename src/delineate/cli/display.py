@@ -238,6 +238,15 @@ def print_prediction(summary: PredictionSummary, out: Path) -> None:
             f"{scene.image}: {scene.num_tiles} {choice.tiling} tiles of {side} pixels "
             f"({choice.reason}); {seam}"
         )
+        if scene.resampling is not None:
+            print(f"  {scene.resampling.describe()}")
+    if summary.num_unsized and summary.trained_at is not None:
+        number = summary.num_unsized
+        print(
+            f"{_count(number, 'image')} {'does' if number == 1 else 'do'} not tell the size of "
+            f"{'its' if number == 1 else 'their'} pixels; taken as the "
+            f"{_pixel_size(summary.trained_at)} that the model was trained at"
+        )
     _print_qualities(summary)
 
 
@@ -316,7 +325,8 @@ def describe_model(info: Mapping[str, Any]) -> dict[str, str]:
         "background": task.get("background") or "none declared",
         "architecture": f"{_members(architecture)}{architecture['name']}: {settings}",
         "parameters": f"{info['num_parameters']:,}",
-        "input": format_value(info["preprocessing"]),
+        "input": format_value(_without(info["preprocessing"], "pixel_size")),
+        "pixel size": _pixel_size(info["preprocessing"].get("pixel_size")),
         "stride, halo": f"{info['stride']}, {_inline(info['halo'])} pixels",
         "tile size": " x ".join(str(side) for side in info["tile_size"]),
         "thresholds": "argmax" if info["thresholds"] is None else _inline(info["thresholds"]),
@@ -335,6 +345,18 @@ def describe_model(info: Mapping[str, Any]) -> dict[str, str]:
 def _members(architecture: Mapping[str, Any]) -> str:
     number = architecture["num_members"]
     return f"mean of {number} networks, each " if number > 1 else ""
+
+
+def _without(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key != name}
+
+
+def _pixel_size(size: Sequence[float] | None) -> str:
+    from delineate.raster_windows import format_pixel_size
+
+    if size is None:
+        return "not known; images are taken as they are"
+    return format_pixel_size((size[0], size[1]))
 
 
 def _tuning(tuning: Mapping[str, Any]) -> str:

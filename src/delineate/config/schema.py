@@ -62,6 +62,9 @@ class DataConfig(Config):
     """Whose mean and standard deviation images get: the training images', or each its own."""
     clip: bool = False
     """Whether values beyond the training images' 0.5th and 99.5th percentile are set to these."""
+    resolution: Annotated[float, Field(gt=0)] | Literal["auto", "native"] = "auto"
+    """Metres of a pixel to learn at; auto brings images that differ to their median, native takes
+    them as they are."""
     cache_gib: NonNegativeFloat = 4.0
     """Memory for decoded images on one machine, in GiB; what does not fit is decoded again each
     time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -83,6 +83,7 @@ class ImageCache(Sequence[DecodedSample]):
         decoder: MaskDecoder,
         *,
         limit_gib: float = 4.0,
+        resample: Callable[[int, DecodedSample], DecodedSample] | None = None,
         description: str = "reading images",
     ) -> None:
         """Decode all samples.
@@ -91,6 +92,8 @@ class ImageCache(Sequence[DecodedSample]):
             samples: Images and their masks.
             decoder: Turns the masks into targets.
             limit_gib: Memory for decoded images and targets, in GiB (2^30 bytes).
+            resample: Given the position of a sample and the sample as decoded, returns what is
+                kept of it: the same on another grid. None keeps it as it is.
             description: What the progress display says.
 
         Raises:
@@ -110,12 +113,13 @@ class ImageCache(Sequence[DecodedSample]):
         self.side_counts = np.zeros((4, num_values), dtype=np.int64)
         """The same in the top, bottom, left and right half of the images."""
         self.digests: list[str | None] = []
-        """What `digest_pixels` says of each image."""
+        """What `digest_pixels` says of each image as decoded."""
         self.contents: list[str] = []
         """Digest of each image and its target, of every byte."""
         self.num_valid_pixels = 0
         """Pixels that count, over all images."""
         self._decoder = decoder
+        self._resample = resample
         self._limit = limit_gib * 2**30
         self._num_bytes = 0
         self._kept: dict[int, DecodedSample] = {}
@@ -133,7 +137,13 @@ class ImageCache(Sequence[DecodedSample]):
         if index < 0 or index >= len(self.samples):
             raise IndexError(index)
         kept = self._kept.get(index)
-        return kept if kept is not None else load_sample(self.samples[index], self._decoder)
+        return kept if kept is not None else self._brought(index, self._load(index))
+
+    def _load(self, index: int) -> DecodedSample:
+        return load_sample(self.samples[index], self._decoder)
+
+    def _brought(self, index: int, image: DecodedSample) -> DecodedSample:
+        return image if self._resample is None else self._resample(index, image)
 
     def images(self) -> Iterator[NDArray[Any]]:
         """Yield the pixels of each image, for `measure_preprocessing`."""
@@ -146,7 +156,7 @@ class ImageCache(Sequence[DecodedSample]):
         with progress_bar(description, total=len(self.samples)) as bar:
             for index, sample in enumerate(self.samples):
                 try:
-                    image = load_sample(sample, self._decoder)
+                    image = self._load(index)
                 except DataError as error:
                     problems.append(error)
                 else:
@@ -159,13 +169,14 @@ class ImageCache(Sequence[DecodedSample]):
             _raise_mixed(kinds)
 
     def _add(self, index: int, image: DecodedSample) -> None:
+        self.digests.append(digest_pixels(image.pixels))
+        image = self._brought(index, image)
         height, width = image.pixels.shape[:2]
         self.sizes.append((height, width))
         # The split of the pixels does not depend on the run's seed: it is part of the data.
         rng = generator_for(0, index)
         self.class_pixels.append(find_class_pixels(image.target, self.task, rng))
         self._count(image.target)
-        self.digests.append(digest_pixels(image.pixels))
         self.contents.append(_digest_content(image))
         num_bytes = image.pixels.nbytes + image.target.nbytes
         if self._num_bytes + num_bytes <= self._limit:

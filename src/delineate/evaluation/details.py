@@ -101,7 +101,9 @@ class DetailCollector:
         )
         if sample.valid is not None:
             target = np.where(sample.valid, target, self.task.ignore_index)
-        self._qualities.append(self.estimator.judge(sample.pixels, probs, mask, sample.valid))
+        self._qualities.append(
+            self.estimator.judge(sample.pixels, probs, mask, sample.valid, sample.grid)
+        )
         self._in_training.append(digest_pixels(sample.pixels) in self.training_images)
         mask = np.where(target == self.task.ignore_index, self.task.ignore_index, mask)
         grey = np.asarray(sample.pixels[..., :3].mean(axis=-1), dtype=np.float32)

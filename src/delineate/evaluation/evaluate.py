@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from delineate.data.inventory import Inventory
     from delineate.data.masks import MaskDecoder
     from delineate.prediction.predictor import Predictor
+    from delineate.raster_windows import Grid
     from delineate.task import Task
 
 NUM_EXAMPLES = 3
@@ -126,6 +127,7 @@ def evaluate(
 
     from delineate.data.cache import ImageCache
     from delineate.data.inventory import build_inventory, read_data_file
+    from delineate.data.resolution import grid_to
     from delineate.prediction.predictor import load_predictor
 
     loaded = model if isinstance(model, SegmentationModel) else load_model(Path(model))
@@ -147,6 +149,9 @@ def evaluate(
         samples, decoder, limit_gib=settings.data.cache_gib, description=f"reading {split} images"
     )
     spacings = [read_spacing(sample.image) for sample in samples]
+    is_native = settings.data.resolution == "native"
+    trained_at = None if is_native else loaded.preprocessing.pixel_size
+    grids = [grid_to(sample.image, trained_at) for sample in samples]
     groups = [sample.group for sample in samples]
     choices: tuple[str, ...] = ()
     source: ProbabilityPredictor = predictor
@@ -156,7 +161,7 @@ def evaluate(
         loaded, tuning = tune_model(
             loaded,
             source,
-            _labelled(images, spacings),
+            _labelled(images, spacings, grids),
             groups,
             settings.evaluation.tuning,
             fixed=PostprocessingConfig.model_validate(wanted or {}).model_dump(),
@@ -169,7 +174,7 @@ def evaluate(
     )
     scores = score_samples(
         source,
-        track(_labelled(images, spacings), f"evaluating {split} images", total=len(images)),
+        track(_labelled(images, spacings, grids), f"evaluating {split} images", total=len(images)),
         loaded.task,
         thresholds=_thresholds(predictor),
         num_bins=settings.evaluation.num_bins,
@@ -192,7 +197,7 @@ def evaluate(
         model=describe_model(loaded, model_path),
         prediction=describe_prediction(predictor),
         scores=scores,
-        examples=tuple(_examples(scores, images, predictor)),
+        examples=tuple(_examples(scores, images, grids, predictor)),
         folder=folder,
         tuned_model=model_path if tune else None,
         choices=choices,
@@ -303,11 +308,13 @@ def _decoder(
     return decoder
 
 
-def _labelled(images: ImageCache, spacings: Sequence[Spacing | None]) -> Iterator[LabelledImage]:
-    for sample, spacing, (pixels, target, valid) in zip(
-        images.samples, spacings, images, strict=True
+def _labelled(
+    images: ImageCache, spacings: Sequence[Spacing | None], grids: Sequence[Grid | None]
+) -> Iterator[LabelledImage]:
+    for sample, spacing, grid, (pixels, target, valid) in zip(
+        images.samples, spacings, grids, images, strict=True
     ):
-        yield LabelledImage(sample.name, pixels, target, valid, spacing and spacing.size)
+        yield LabelledImage(sample.name, pixels, target, valid, spacing and spacing.size, grid)
 
 
 def _thresholds(predictor: Predictor) -> tuple[float, ...] | None:
@@ -326,14 +333,16 @@ def _postprocess(
     return (lambda mask: postprocess_mask(mask, task, **steps)) if any(steps.values()) else None
 
 
-def _examples(scores: SplitScores, images: ImageCache, predictor: Predictor) -> Iterator[Example]:
+def _examples(
+    scores: SplitScores, images: ImageCache, grids: Sequence[Grid | None], predictor: Predictor
+) -> Iterator[Example]:
     """Predict the images to show once more, so that no other had to be kept."""
     dices = [image.scores["dice"] for image in scores.images]
     chosen = choose_examples(dices)
     size = picture_size(predictor.task, len(chosen))
     for rank, index in chosen:
         pixels, target, valid = images[index]
-        probs = predictor.predict_probs(pixels, valid)
+        probs = predictor.predict_probs(pixels, valid, grids[index])
         name, mask = scores.images[index].name, predictor.mask(probs)
         small = shrink_probs(probs, size)
         yield Example(rank, name, dices[index], pixels, target, mask, small)

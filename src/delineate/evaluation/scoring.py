@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from delineate.raster_windows import Grid
     from delineate.task import Task
 
 
@@ -27,13 +28,19 @@ class ProbabilityPredictor(Protocol):
     """Anything that turns the pixels of one image into probabilities."""
 
     def predict_probs(
-        self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None = None, /
+        self,
+        pixels: NDArray[Any],
+        valid: NDArray[np.bool_] | None = None,
+        grid: Grid | None = None,
+        /,
     ) -> NDArray[np.float32]:
         """Return probabilities, (C, H, W), in [0, 1].
 
         Args:
             pixels: (H, W, C).
             valid: Pixels that hold a measurement, (H, W); None counts all.
+            grid: From the image's pixels to those that the network reads; None where it reads the
+                image as it is.
         """
         ...
 
@@ -50,6 +57,15 @@ class LabelledImage(NamedTuple):
     """Pixels that count beside the target's ignored ones, (H, W); None counts all."""
     spacing: tuple[float, float] | None = None
     """Height and width of a pixel, in metres or millimetres; None if not known."""
+    grid: Grid | None = None
+    """From its pixels to those that the network reads, where they are of another size."""
+
+
+def predict_sample(predictor: ProbabilityPredictor, sample: LabelledImage) -> NDArray[np.float32]:
+    """Return the probabilities of an image on its own grid, (C, H, W)."""
+    if sample.grid is None:
+        return predictor.predict_probs(sample.pixels, sample.valid)
+    return predictor.predict_probs(sample.pixels, sample.valid, sample.grid)
 
 
 Observer = Callable[[LabelledImage, "NDArray[np.float32]", "NDArray[np.uint8]"], None]
@@ -194,8 +210,9 @@ def score_samples(
     histograms: list[NDArray[np.uint32]] = []
     counts: list[ConfusionCounts] = []
     for sample in samples:
-        name, pixels, target, valid, _ = LabelledImage(*sample)
-        probs = predictor.predict_probs(pixels, valid)
+        sample = LabelledImage(*sample)
+        name, _, target, valid, *_ = sample
+        probs = predict_sample(predictor, sample)
         histogram = ProbabilityHistogram(task, num_bins)
         histogram.update(probs, target, valid)
         pooled += histogram
@@ -210,7 +227,7 @@ def score_samples(
         image_counts.update(mask, target, valid)
         counts.append(image_counts)
         if observe is not None:
-            observe(LabelledImage(*sample), probs, mask)
+            observe(sample, probs, mask)
     pooled = pooled if team.is_alone else sum_over_processes([pooled])[0]
     chosen = tune_thresholds(pooled) if is_tuning else thresholds
     counts.extend(

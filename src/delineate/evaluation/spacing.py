@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from delineate.raster_windows.ground import pixel_sides
-from delineate.rasters import image_suffix, read_raster
+from delineate.raster_windows import PixelSize, read_pixel_size
+from delineate.rasters import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-_TELLING_SUFFIXES = (".tif", ".tiff", ".nii", ".nii.gz", ".npy")
 
 
 class Spacing(NamedTuple):
@@ -22,6 +20,12 @@ class Spacing(NamedTuple):
     unit: str
     """``m`` or ``mm``."""
 
+    @property
+    def metres(self) -> PixelSize:
+        """The size in metres."""
+        scale = 0.001 if self.unit == "mm" else 1.0
+        return self.size[0] * scale, self.size[1] * scale
+
 
 def read_spacing(path: Path) -> Spacing | None:
     """Return the size of a pixel of an image; None where its file does not tell.
@@ -29,13 +33,13 @@ def read_spacing(path: Path) -> Spacing | None:
     Georeferenced images tell it in metres, at their middle row; volumes and microscopes in
     millimetres.
     """
-    if image_suffix(path).lower() not in _TELLING_SUFFIXES:
+    size = read_pixel_size(path)
+    if size is None:
         return None
-    raster = read_raster(path)
-    if raster.spacing is not None:
-        return Spacing(raster.spacing, "mm")
-    sides, unit = pixel_sides(raster.geo)
-    return None if unit == "px" else Spacing(sides(raster.pixels.shape[0] / 2), unit)
+    geo = read_header(path).geo
+    if geo is not None and geo.crs is not None:
+        return Spacing(size, "m")
+    return Spacing((size[0] * 1000, size[1] * 1000), "mm")
 
 
 def common_unit(spacings: Sequence[Spacing | None]) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from delineate.errors import UsageError
+from delineate.evaluation.scoring import predict_sample
 from delineate.evaluation.tuning import Tuning, tune
 from delineate.evaluation.tuning_predictions import PredictionStore
 from delineate.progress import track
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from delineate.config import TuningConfig
     from delineate.evaluation.scoring import LabelledImage, ProbabilityPredictor, SplitScores
     from delineate.model_file import SegmentationModel
+    from delineate.raster_windows import Grid
 
 
 def check_split(split: str) -> None:
@@ -59,13 +61,17 @@ class RepeatedPredictor:
         self._is_again = True
 
     def predict_probs(
-        self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None = None, /
+        self,
+        pixels: NDArray[Any],
+        valid: NDArray[np.bool_] | None = None,
+        grid: Grid | None = None,
+        /,
     ) -> NDArray[np.float32]:
         """Return probabilities, (C, H, W); see `ProbabilityPredictor`."""
         known = self._remembered.popleft() if self._is_again and self._remembered else None
         if known is not None:
             return known
-        probs = self._predictor.predict_probs(pixels, valid)
+        probs = self._predictor.predict_probs(pixels, valid, grid)
         if not self._is_again:
             fits = probs.nbytes <= self._room
             self._room -= probs.nbytes if fits else 0
@@ -98,7 +104,7 @@ def tune_model(
     """
     store = PredictionStore(model.task, memory_bytes=config.memory_mib * 2**20)
     for image in track(images, "predicting val images", total=len(groups)):
-        probs = predictor.predict_probs(image.pixels, image.valid)
+        probs = predict_sample(predictor, image)
         store.add(image.name, probs, image.target, image.valid)
     predictor.repeat()
     tuning = tune(store, groups, config, fixed=fixed)

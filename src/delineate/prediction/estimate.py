@@ -118,7 +118,8 @@ def _measure(
         disk = disk_bytes(job, predictor, pixels)
         return predictor, _Needs(pixels, tiles, pixels * per_pixel, disk)
     options = request.options
-    with open_scene(job.image, predictor.preprocessing.in_channels, options) as scene:
+    trained = predictor.preprocessing
+    with open_scene(job.image, trained.in_channels, options, trained.pixel_size) as scene:
         source = scene.reader
         choice = request.choose_tiles(predictor)
         choices[job.image] = choice
@@ -127,13 +128,11 @@ def _measure(
         rows = max(row.stop - row.start for row in plan.tiles.rows)
         widest = max(strip.right - strip.left for strip in plan.strips)
         per_pixel = memory_per_pixel(source.count * source.dtype.itemsize, num_classes)
-        in_channels = predictor.preprocessing.in_channels
         tile = choice.tile_size[0] * choice.tile_size[1] * choice.batch_size
-        waiting = 4 * tile * (BATCHES_AHEAD + 2) * (in_channels + num_classes)
+        waiting = 4 * tile * (BATCHES_AHEAD + 2) * (trained.in_channels + num_classes)
         memory = rows * widest * per_pixel + waiting + CACHE_BYTES
-        computed = source.height * source.width
         pixels = scene.original.height * scene.original.width
-        disk = disk_bytes(job, predictor, pixels, num_computed=computed, options=options)
+        disk = disk_bytes(job, predictor, pixels, scene=scene, options=options)
         return tiled, _Needs(pixels, plan.num_computed, memory, disk)
 
 

@@ -18,6 +18,7 @@ from delineate.prediction.scene_options import NO_OPTIONS, SceneOptions
 from delineate.prediction.scene_quality import judge_scene
 from delineate.prediction.scenes import SceneSummary, predict_scene
 from delineate.progress import Bar, progress_bar
+from delineate.raster_windows import PixelSize
 from delineate.rasters import read_size
 
 
@@ -39,6 +40,10 @@ class PredictionSummary:
     """What it would take, where that was asked for and nothing was done."""
     qualities: tuple[tuple[Path, ImageQuality], ...] = ()
     """Of each image, what can be said of its prediction without the truth."""
+    trained_at: PixelSize | None = None
+    """Pixel size that the model was trained at, in metres, where it knows it."""
+    num_unsized: int = 0
+    """Images that do not tell theirs and were taken to have this one."""
 
 
 def predict(
@@ -160,6 +165,8 @@ def _predict(request: Request, out: Path) -> PredictionSummary:
         seconds,
         tuple(scenes),
         qualities=tuple(qualities),
+        trained_at=request.predictor.preprocessing.pixel_size,
+        num_unsized=len(request.unsized.intersection(job.image for job in jobs)),
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from delineate.prediction.engines import Engine
     from delineate.prediction.quality import QualityEstimator
     from delineate.preprocessing import Preprocessing
+    from delineate.raster_windows import Grid
     from delineate.task import Task
 
 
@@ -90,6 +91,7 @@ class Predictor:
         self,
         pixels: NDArray[Any],
         valid: NDArray[np.bool_] | None = None,
+        grid: Grid | None = None,
         *,
         on_tiles: Callable[[int], None] | None = None,
     ) -> NDArray[np.float32]:
@@ -100,6 +102,8 @@ class Predictor:
             valid: Pixels that hold a measurement, (H, W); None counts all. The others, and pixels
                 that are not finite, are the mean to the network, so that they do not spoil their
                 neighbours.
+            grid: From the image's pixels to those that the network reads, where they differ; the
+                probabilities come back bilinearly, 0 where too few pixels around hold data.
             on_tiles: Called with the number of tiles done since the last call.
 
         Returns:
@@ -112,6 +116,8 @@ class Predictor:
         """
         if pixels.ndim != 3:
             raise ShapeError(f"pixels are {pixels.shape}; they must be (height, width, channels)")
+        if grid is not None:
+            pixels, valid = grid.resample_image(pixels, valid)
         image = self.preprocessing.for_image(pixels, valid).network_input(pixels, valid)
         _, height, width = image.shape
         sums = np.zeros((self.task.num_classes, height, width), dtype=np.float32)
@@ -122,7 +128,11 @@ class Predictor:
             if on_tiles is not None:
                 on_tiles(len(batch))
         # A weighted mean of probabilities may leave [0, 1] by a rounding.
-        return np.minimum(sums, 1, out=sums)
+        np.minimum(sums, 1, out=sums)
+        if grid is None:
+            return sums
+        found, _ = grid.back.resample_image(np.moveaxis(sums, 0, -1), valid)
+        return np.ascontiguousarray(np.moveaxis(found, -1, 0))
 
     def predict_mask(
         self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None = None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from delineate.metrics.curves import ProbabilityHistogram
     from delineate.prediction.familiarity import LookWindow
     from delineate.preprocessing import Preprocessing
+    from delineate.raster_windows import Grid
     from delineate.task import Task
 
     FloatArray = NDArray[np.float64]
@@ -83,6 +84,7 @@ class QualityEstimator:
         probs: NDArray[np.float32],
         mask: NDArray[np.uint8],
         valid: NDArray[np.bool_] | None = None,
+        grid: Grid | None = None,
     ) -> ImageQuality:
         """Return what can be said of the prediction of one image.
 
@@ -91,8 +93,12 @@ class QualityEstimator:
             probs: (num_classes, H, W).
             mask: The labels, (H, W); multilabel (C, H, W).
             valid: Pixels that count, (H, W); None counts all.
+            grid: From its pixels to those that the network read, where they differ.
         """
-        look = None if self.familiarity is None else look_of(pixels, valid, self.preprocessing)
+        look = None
+        if self.familiarity is not None:
+            read = (pixels, valid) if grid is None else grid.resample_image(pixels, valid)
+            look = look_of(*read, self.preprocessing)
         ratio, alarm = self.judge_look(look)
         return ImageQuality(self.expected_dice(probs, mask, valid), ratio, alarm)
 

@@ -14,6 +14,7 @@ from delineate.model_file import SegmentationModel, find_model_file, read_model_
 from delineate.prediction.outputs import VECTOR_PRODUCTS, Job, names_file, plan_outputs
 from delineate.prediction.predictor import Predictor, load_predictor
 from delineate.prediction.scene_options import NO_OPTIONS, SceneOptions, check_options
+from delineate.prediction.scene_resolution import compare_sizes
 from delineate.prediction.scenes import check_names, is_streamed
 from delineate.prediction.tile_choice import TileChoice, choose_tiles, wanted_tiling
 from delineate.prediction.unfinished import Unfinished, unfinished_folder
@@ -43,6 +44,8 @@ class Request:
     """Where the work lies until it is done."""
     options: SceneOptions = NO_OPTIONS
     """What is wanted of rasters besides the model's settings."""
+    unsized: frozenset[Path] = frozenset()
+    """Images that do not tell the size of their pixels, where the model knows its own."""
 
     def choose_tiles(self, predictor: Predictor) -> TileChoice:
         """Return how a raster that is computed by bands is tiled."""
@@ -102,11 +105,27 @@ def prepare_request(
         exist_ok=exist_ok or resume,
     )
     needs_bands = options.needs_bands or bool(VECTOR_PRODUCTS & set(save))
-    streamed = frozenset(job.image for job in jobs if needs_bands or is_streamed(job.image))
+    others = compare_sizes(
+        (job.image for job in jobs), options.resolution, predictor.preprocessing.pixel_size
+    )
+    streamed = frozenset(
+        job.image
+        for job in jobs
+        if needs_bands or job.image in others.different or is_streamed(job.image)
+    )
     for job in jobs:
         if job.image in streamed:
             check_names(job)
-    return Request(jobs, streamed, predictor, tiling, frozenset(settings), unfinished, options)
+    return Request(
+        jobs,
+        streamed,
+        predictor,
+        tiling,
+        frozenset(settings),
+        unfinished,
+        options,
+        others.unknown,
+    )
 
 
 def merge_flags(overrides: Mapping[str, Any] | None, **named: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -14,6 +14,7 @@ from delineate.errors import UsageError
 from delineate.pictures import to_rgb
 from delineate.polygons.centrelines import choose_line_class
 from delineate.polygons.files import check_vector_path
+from delineate.prediction.scene_resolution import Resampling, Resolution, choose_grid
 from delineate.prediction.unfinished import file_identity
 from delineate.raster_windows import (
     Area,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from delineate.prediction.predictor import Predictor
-    from delineate.raster_windows import RasterReader
+    from delineate.raster_windows import PixelSize, RasterReader
     from delineate.task import Task
 
 Refinement = Literal["none", "guided", "crf"]
@@ -49,8 +50,9 @@ class SceneOptions:
 
     bands: tuple[str, ...] = ()
     """Bands in the order that the model takes them, by name or number; empty takes the file's."""
-    resolution: float | None = None
-    """Metres of a pixel of the images that the model was trained on; None takes the raster's."""
+    resolution: Resolution = None
+    """Metres of a pixel that rasters are brought to; None takes that of the model's training
+    images, where it is known, and ``native`` the raster's own."""
     aoi: Path | None = None
     """Polygons outside of which nothing is computed."""
     vrt: bool = False
@@ -67,16 +69,12 @@ class SceneOptions:
     @property
     def needs_bands(self) -> bool:
         """Whether a raster must be computed by bands, whatever its size."""
-        return self != NO_OPTIONS
-
-    @property
-    def needs_probs(self) -> bool:
-        """Whether probabilities must be kept until the products are written."""
-        return self.resolution is not None or self.refine != "none"
+        is_native = self.resolution == "native"
+        return (replace(self, resolution=None) if is_native else self) != NO_OPTIONS
 
     def identity(self) -> dict[str, Any]:
         """Return what the results depend on."""
-        if not self.needs_bands:
+        if self == NO_OPTIONS:
             return {}
         area = None if self.aoi is None else file_identity(self.aoi)
         return {"scene": {**vars(self), "aoi": area, "bands": list(self.bands)}}
@@ -98,6 +96,12 @@ class Scene:
     """Area of interest, on the grid of `original`."""
     back: Grid | None = None
     """From the grid of `reader` to that of `original`, where they differ."""
+    resampling: Resampling | None = None
+    """The pixel sizes of the two, where they differ."""
+
+    def needs_probs(self, options: SceneOptions) -> bool:
+        """Return whether probabilities must be kept until the products are written."""
+        return self.back is not None or options.refine != "none"
 
 
 class Finished(Protocol):
@@ -112,13 +116,25 @@ class Finished(Protocol):
 
 
 @contextmanager
-def open_scene(path: Path, in_channels: int, options: SceneOptions) -> Iterator[Scene]:
+def open_scene(
+    path: Path,
+    in_channels: int,
+    options: SceneOptions,
+    trained_at: PixelSize | None = None,
+) -> Iterator[Scene]:
     """Open a raster as the options say.
 
     Without `bands` those that the model takes are read: alpha only where it was trained with it.
 
+    Args:
+        path: The raster.
+        in_channels: That the model takes.
+        options: What the user wants.
+        trained_at: Pixel size that the raster is brought to unless the options say otherwise.
+
     Raises:
-        DataError: If the raster or the area of interest cannot be read or do not meet.
+        DataError: If the raster or the area of interest cannot be read or do not meet, or the
+            raster's pixels are of quite another size than the model's.
         UsageError: If a band is not there, or the raster lies nowhere and an option needs a place.
     """
     open_source = open_mosaic if options.vrt else open_raster
@@ -128,14 +144,15 @@ def open_scene(path: Path, in_channels: int, options: SceneOptions) -> Iterator[
             with suppress(UsageError):
                 bands = range(1, in_channels + 1)
                 original = stack.enter_context(open_source(path, bands=bands))
-        reader, area, back = original, None, None
+        reader, area, back, resampling = original, None, None, None
         if options.aoi is not None:
             area = read_area(options.aoi, original)
             reader = limit_reader(reader, area)
-        if options.resolution is not None:
-            reader, there = resample_reader(reader, options.resolution)
-            back = Grid(there.new_height, there.new_width, there.height, there.width)
-        yield Scene(reader, original, area, back)
+        chosen = choose_grid(original, options.resolution, trained_at)
+        if chosen is not None:
+            there, resampling = chosen
+            reader, back = resample_reader(reader, there), there.back
+        yield Scene(reader, original, area, back, resampling)
 
 
 def finish_scene(
@@ -174,8 +191,8 @@ def check_options(options: SceneOptions, task: Task, products: Collection[str]) 
         )
     if options.aoi is not None and not options.aoi.is_file():
         raise UsageError(f"--aoi {options.aoi} is no file; name a GeoPackage or GeoJSON")
-    if options.resolution is not None and not options.resolution > 0:
-        raise UsageError(f"--resolution is {options.resolution} m; it should be above 0")
+    if isinstance(options.resolution, float | int) and not options.resolution > 0:
+        raise UsageError(f"--resolution is {options.resolution} m; it should be above 0, or native")
     if options.simplify is not None and not options.simplify >= 0:
         raise UsageError(f"--simplify is {options.simplify} pixels; it should be 0 or more")
     if "lines" in products:

@@ -27,8 +27,9 @@ def judge_scene(
     """
     if predictor.estimator is None:
         return None
-    in_channels = predictor.preprocessing.in_channels
-    with open_scene(path, in_channels, options) as scene, suppress(ShapeError):
+    trained = predictor.preprocessing
+    opened = open_scene(path, trained.in_channels, options, trained.pixel_size)
+    with opened as scene, suppress(ShapeError):
         source = scene.reader
         windows = (source.read(window) for window in look_windows(source.height, source.width))
         return predictor.estimator.judge_windows(windows)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from delineate.prediction.outputs import Job
     from delineate.prediction.predictor import Predictor
     from delineate.prediction.scene_options import Scene
+    from delineate.prediction.scene_resolution import Resampling
     from delineate.prediction.seams import SeamSums
     from delineate.prediction.streaming import Band
     from delineate.prediction.strips import Strip
@@ -76,6 +77,8 @@ class SceneSummary:
     """How it was tiled."""
     seams: SeamSums
     """How far neighbouring tiles disagree where one hands over to the next."""
+    resampling: Resampling | None = None
+    """What was done about the size of its pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +123,7 @@ def disk_bytes(
     predictor: Predictor,
     num_pixels: int,
     *,
-    num_computed: int | None = None,
+    scene: Scene | None = None,
     options: SceneOptions = NO_OPTIONS,
 ) -> int:
     """Return an estimate of the bytes that an image's results and unfinished work take.
@@ -129,21 +132,26 @@ def disk_bytes(
         job: What is written.
         predictor: Tells classes and post-processing.
         num_pixels: Pixels of the results.
-        num_computed: Pixels that the network computes, where these are others.
+        scene: The raster, where it is computed by bands.
         options: Tell what is kept in between.
     """
     task = predictor.task
     mask = MASK_BYTES * num_pixels * (task.num_classes if task.kind == "multilabel" else 1)
     probs = 4 * task.num_classes
     # Unfinished work holds the probabilities where they are wanted, else the mask.
-    is_prob = "prob" in job.products or options.needs_probs
-    total = probs * (num_computed or num_pixels) if is_prob else mask
+    num_computed = num_pixels if scene is None else scene.reader.height * scene.reader.width
+    total = probs * num_computed if _is_prob(job, scene, options) else mask
     total += probs * num_pixels if "prob" in job.products else 0
     total += mask if "mask" in job.products else 0
     total += mask if any(predictor.postprocessing.values()) else 0
     total += mask if options.cog else 0
     total += _VECTOR_BYTES * num_pixels if VECTOR_PRODUCTS & set(job.products) else 0
     return int(total)
+
+
+def _is_prob(job: Job, scene: Scene | None, options: SceneOptions) -> bool:
+    """Return whether unfinished work holds probabilities, not labels."""
+    return "prob" in job.products or (scene is not None and scene.needs_probs(options))
 
 
 def check_names(job: Job) -> None:
@@ -156,8 +164,9 @@ def check_names(job: Job) -> None:
     is_raster = job.products[0] in ("mask", "prob")
     if is_raster and first.suffix.lower() not in TIFF_SUFFIXES:
         raise UsageError(
-            f"{job.image} is computed by bands, because of its size or of an option that asks for "
-            f"it, and such results are written as GeoTIFF; name a .tif file instead of {first}"
+            f"{job.image} is computed by bands, because of its size, that of its pixels or an "
+            "option that asks for it, and such results are written as GeoTIFF; name a .tif file "
+            f"instead of {first}"
         )
 
 
@@ -193,9 +202,10 @@ def predict_scene(
     """
     name = hashlib.sha256(str(job.image.resolve()).encode()).hexdigest()[:16]
     folder = unfinished.folder / name
+    trained = predictor.preprocessing
     with (
         _named_errors(job.image),
-        open_scene(job.image, predictor.preprocessing.in_channels, options) as scene,
+        open_scene(job.image, trained.in_channels, options, trained.pixel_size) as scene,
         _open_work(unfinished, folder, scene, predictor, job, choose, options) as journal,
     ):
         choice = TileChoice.from_dict(journal.header["choice"])
@@ -218,7 +228,15 @@ def predict_scene(
         computed = finish_scene(journal, scene, predictor, options)
         files = write_products(job, predictor, computed, scene.original, folder, options)
         height, width = scene.original.height, scene.original.width
-    summary = SceneSummary(job.image, height, width, plan.tiles.num_tiles, choice, journal.seams)
+    summary = SceneSummary(
+        job.image,
+        height,
+        width,
+        plan.tiles.num_tiles,
+        choice,
+        journal.seams,
+        scene.resampling,
+    )
     return files, summary
 
 
@@ -256,7 +274,7 @@ def _open_work(
             job,
             predictor,
             scene.original.height * scene.original.width,
-            num_computed=source.height * source.width,
+            scene=scene,
             options=options,
         ),
     )
@@ -265,7 +283,7 @@ def _open_work(
     choice.apply(predictor).plan(source.height, source.width)
     unfinished.make()
     num_bands = predictor.task.num_classes if predictor.task.kind == "multilabel" else 1
-    is_prob = "prob" in job.products or options.needs_probs
+    is_prob = _is_prob(job, scene, options)
     opened = open_journal(
         folder,
         identity,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,8 @@ class RasterReader:
     block_size: tuple[int, int]
     """Height and width of the blocks that the file is stored in."""
     _read: Callable[[Window], tuple[NDArray[Any], NDArray[np.bool_]]]
+    spacing: tuple[float, float] | None = field(default=None, kw_only=True)
+    """Millimetres from one row to the next and from one column to the next, where known."""
 
     @property
     def count(self) -> int:

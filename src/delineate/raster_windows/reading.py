@@ -23,7 +23,7 @@ from delineate.raster_windows.whole import whole_reader
 from delineate.rasters.bitmaps import ORIENTATION_TAG
 from delineate.rasters.raster import upright
 from delineate.rasters.refusals import DECODING_ERRORS, damaged
-from delineate.rasters.tiff import read_geo_reference
+from delineate.rasters.tiff import read_geo_reference, read_spacing
 from delineate.tiling import Window
 
 if TYPE_CHECKING:
@@ -115,6 +115,9 @@ def reader_of(
     geo = read_geo_reference(dataset)
     orientation = 1 if geo is not None or dataset.driver != "GTiff" else _orientation(path)
     height, width = dataset.shape if orientation < 5 else dataset.shape[::-1]
+    spacing = read_spacing(dataset)
+    if spacing is not None and orientation >= 5:
+        spacing = spacing[::-1]
     source = _Source(dataset, path, chosen, orientation, None if as_indices else table)
     is_coloured = table is not None and not as_indices
     return RasterReader(
@@ -128,6 +131,7 @@ def reader_of(
         palette=table if as_indices else None,
         block_size=tuple(dataset.block_shapes[0]),
         _read=source.read,
+        spacing=spacing,
     )
 
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from delineate.errors import UsageError
-from delineate.raster_windows.ground import pixel_sides
 from delineate.rasters import GeoReference
 from delineate.tiling import Window
 
@@ -67,6 +65,39 @@ class Grid:
         means = np.divide(sums, share, out=np.zeros_like(sums), where=share > 0)
         return np.where(has_data[..., None], means, 0.0), has_data
 
+    def resample_image(
+        self,
+        pixels: NDArray[Any],
+        valid: NDArray[np.bool_] | None = None,
+        window: Window | None = None,
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return the pixels of a window of the new raster, in the type of those given.
+
+        Args:
+            pixels: (h, w, C) of `source_window(window)`.
+            valid: (h, w), which of them hold data; None counts all.
+            window: In the new raster; None is all of it.
+
+        Returns:
+            Pixels (height, width, C), whole numbers rounded; valid (height, width).
+        """
+        if valid is None:
+            valid = np.ones(pixels.shape[:2], bool)
+        found, has_data = self.resample(pixels, valid, window or self.window)
+        if pixels.dtype.kind in "iu":
+            found = np.rint(found)
+        return found.astype(pixels.dtype), has_data
+
+    @property
+    def window(self) -> Window:
+        """The whole of the new raster."""
+        return Window(0, 0, self.new_height, self.new_width)
+
+    @property
+    def back(self) -> Grid:
+        """The grid from the new raster to the one that is read from."""
+        return Grid(self.new_height, self.new_width, self.height, self.width)
+
 
 def _reach(start: int, count: int, length: int, new_length: int) -> tuple[int, int]:
     scale = length / new_length
@@ -105,62 +136,33 @@ def _both(rows: Any, cols: Any, values: NDArray[np.float64]) -> NDArray[np.float
     return np.asarray(np.ascontiguousarray(across.swapaxes(0, 1)))
 
 
-def resample_reader(reader: RasterReader, resolution: float) -> tuple[RasterReader, Grid]:
-    """Return a raster as if it had been taken at another resolution.
+def resample_reader(reader: RasterReader, grid: Grid) -> RasterReader:
+    """Return a raster as if it had been taken with pixels of another size.
 
     Args:
-        reader: An open raster with a place on the ground.
-        resolution: Side of a new pixel, in metres; the rows and columns are rounded to whole
-            numbers of pixels.
-
-    Returns:
-        The raster, and the grid that leads from its windows back to the reader's.
-
-    Raises:
-        UsageError: If the raster lies nowhere, or `resolution` is not above 0.
+        reader: An open raster.
+        grid: From its pixels to the new ones.
     """
-    if not resolution > 0:
-        raise UsageError(f"the resolution is {resolution} m; it should be above 0")
-    high, wide = ground_sides(reader)
-    new_height = max(1, round(reader.height * high / resolution))
-    new_width = max(1, round(reader.width * wide / resolution))
-    grid = Grid(reader.height, reader.width, new_height, new_width)
 
     def read(window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         values, valid = reader.read(grid.source_window(window))
-        found, has_data = grid.resample(values, valid, window)
-        if reader.dtype.kind in "iu":
-            found = np.rint(found)
-        return found.astype(reader.dtype), has_data
+        return grid.resample_image(values, valid, window)
 
-    geo = reader.geo
+    y, x = grid.height / grid.new_height, grid.width / grid.new_width
+    geo, spacing = reader.geo, reader.spacing
     if geo is not None:
         a, b, c, d, e, f = geo.transform
-        x, y = reader.width / new_width, reader.height / new_height
         geo = GeoReference(geo.crs, (a * x, b * y, c, d * x, e * y, f))
-    block = max(1, round(reader.block_size[0] * new_height / reader.height))
-    changed = replace(
+    if spacing is not None:
+        spacing = (spacing[0] * y, spacing[1] * x)
+    block = max(1, round(reader.block_size[0] / y))
+    return replace(
         reader,
-        height=new_height,
-        width=new_width,
+        height=grid.new_height,
+        width=grid.new_width,
         geo=geo,
+        spacing=spacing,
         nodata=None,
-        block_size=(block, new_width),
+        block_size=(block, grid.new_width),
         _read=read,
     )
-    return changed, grid
-
-
-def ground_sides(reader: RasterReader) -> tuple[float, float]:
-    """Return height and width of the middle pixel on the ground, in metres.
-
-    Raises:
-        UsageError: If the raster has no reference system.
-    """
-    sides, unit = pixel_sides(reader.geo)
-    if unit != "m":
-        raise UsageError(
-            f"{reader.path} does not say where it lies, so its pixels have no size in metres; "
-            "leave the resolution out, or write the file with its reference system"
-        )
-    return sides(reader.height / 2)

@@ -57,4 +57,5 @@ def whole_reader(
         palette=raster.palette if as_indices else None,
         block_size=(height, width),
         _read=read,
+        spacing=raster.spacing,
     )

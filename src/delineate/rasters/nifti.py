@@ -91,7 +91,11 @@ def read_nifti_header(path: Path) -> Header:
         lengths[new], turned[new] = shape[old], zooms[old]
     axis = _choose_axis(tuple(lengths), turned, None)
     rows, columns = _PICTURE_AXES[axis]
-    return Header((lengths[rows], lengths[columns]), num_pages=lengths[axis])
+    return Header(
+        (lengths[rows], lengths[columns]),
+        num_pages=lengths[axis],
+        spacing=(turned[rows], turned[columns]),
+    )
 
 
 @contextmanager

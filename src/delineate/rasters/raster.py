@@ -53,6 +53,8 @@ class Header:
     """Pictures of this size in the file: slices of a volume or pages of a stack."""
     geo: GeoReference | None = None
     """Place on the ground, where the file gives one."""
+    spacing: tuple[float, float] | None = None
+    """Millimetres from one row to the next and from one column to the next, where known."""
 
 
 def apply_palette(raster: Raster, path: Path) -> NDArray[np.uint8]:

@@ -101,7 +101,7 @@ def read_tiff(path: Path) -> Raster:
         pixels = np.moveaxis(dataset.read(), 0, -1)
         palette = _palette(dataset)
         nodata = None if dataset.nodata is None else float(dataset.nodata)
-        spacing = _spacing(dataset)
+        spacing = read_spacing(dataset)
     pixels = np.ascontiguousarray(upright(pixels, orientation))
     if spacing is not None and orientation >= 5:
         spacing = spacing[::-1]
@@ -119,13 +119,16 @@ def read_tiff_header(path: Path) -> Header:
         check_bytes(path, height * width * _pixel_bytes(dataset), "the whole", MAX_RASTER_BYTES)
         orientation = _orientation(dataset, path)
         geo = read_geo_reference(dataset)
+        spacing = read_spacing(dataset)
         num_pages = 1
         if dataset.subdatasets:
             axes, shape = _series_shape(path)
             num_pages = math.prod(
                 length for axis, length in zip(axes, shape, strict=True) if axis not in "CSYX"
             )
-    return Header(upright_size(height, width, orientation), orientation, num_pages, geo)
+    if spacing is not None and orientation >= 5:
+        spacing = spacing[::-1]
+    return Header(upright_size(height, width, orientation), orientation, num_pages, geo, spacing)
 
 
 def _orientation(dataset: Any, path: Path) -> int:
@@ -148,7 +151,7 @@ def read_geo_reference(dataset: Any) -> GeoReference | None:
     return GeoReference(crs, (a, b, c, d, e, f))
 
 
-def _spacing(dataset: Any) -> tuple[float, float] | None:
+def read_spacing(dataset: Any) -> tuple[float, float] | None:
     """Return millimetres between rows and columns where the tags count pixels per centimetre.
 
     Pixels per inch are what printers are told and measure nothing.

@@ -18,10 +18,18 @@ from delineate.data.fingerprint.image import measure_image
 from delineate.data.fingerprint.store import recall_fingerprint
 from delineate.data.inventory import Inventory, read_data_file
 from delineate.data.masks import MaskDecoder
+from delineate.data.resolution import (
+    Resampling,
+    Resolution,
+    choose_resolution,
+    grid_to,
+    read_sizes,
+)
 from delineate.errors import DataError, UnknownNameError, UsageError
 from delineate.preprocessing import Preprocessing, measure_preprocessing
 from delineate.processes import count_local_processes
 from delineate.progress import format_duration, track
+from delineate.raster_windows import Grid, format_pixel_size
 from delineate.recipes.appetite import measure_need
 from delineate.recipes.deciding import decide_settings, find_room, lay_over, name_overruler
 from delineate.recipes.facts import Facts, Wishes
@@ -44,6 +52,10 @@ class ReadData:
     images: ImageCache
     """The training split."""
     validation_images: ImageCache
+    """As decoded; `validation_grids` tells what the network reads of them."""
+    validation_grids: tuple[Grid | None, ...]
+    resolution: Resolution
+    """At what pixel size the network learns."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,7 @@ class Plan:
             f"Task: {self.data.task.kind}; classes: {', '.join(self.data.task.class_names)}.",
             f"Share of the training pixels: {shares}.",
             f"Input: {self.preprocessing.in_channels} channels, values from {low:g} to {high:g}.",
+            f"Pixels: {self.data.resolution.reason}.",
             f"In memory: {self.data.images.num_cached} of {len(self.data.images)} training images.",
         ]
 
@@ -197,6 +210,7 @@ def make_plan(
             device=device,
         ),
         room=find_room(settings, device),
+        first=_decide_resolution(read.resolution),
         source=source,
     )
     return Plan(
@@ -210,6 +224,18 @@ def make_plan(
         fingerprint=fingerprint,
         data=read,
     )
+
+
+def _decide_resolution(resolution: Resolution) -> list[Decision]:
+    """Return the decision to resample, which comes before all that is measured of the pixels."""
+    if not resolution.num_resampled or resolution.pixel_size is None:
+        return []
+    side = resolution.pixel_size[0]
+    reason = (
+        f"{resolution.reason}: {resolution.num_resampled} images are brought to "
+        f"{format_pixel_size(resolution.pixel_size)} a pixel, and predictions back"
+    )
+    return [Decision("resampling", {"data": {"resolution": side}}, reason)]
 
 
 def reopen_plan(data: Path, settings: Settings, fingerprint: Fingerprint) -> Plan:
@@ -245,7 +271,14 @@ def _read(data: Path, settings: Settings) -> ReadData:
                 "add images or change data.split"
             )
     limit = settings.data.cache_gib / count_local_processes()
-    images = ImageCache(inventory.of("train"), decoder, limit_gib=0.75 * limit)
+    paths = [sample.image for sample in inventory.of("train")]
+    resolution = choose_resolution(paths, read_sizes(paths), settings.data.resolution)
+    images = ImageCache(
+        inventory.of("train"),
+        decoder,
+        limit_gib=0.75 * limit,
+        resample=Resampling(tuple(paths), resolution.pixel_size, task),
+    )
     validation_images = ImageCache(
         inventory.of("val"),
         decoder,
@@ -256,9 +289,15 @@ def _read(data: Path, settings: Settings) -> ReadData:
         inventory=inventory,
         task=task,
         decoder=decoder,
-        preprocessing=measure_preprocessing(images.images()),
+        preprocessing=replace(
+            measure_preprocessing(images.images()), pixel_size=resolution.pixel_size
+        ),
         images=images,
         validation_images=validation_images,
+        validation_grids=tuple(
+            grid_to(sample.image, resolution.pixel_size) for sample in inventory.of("val")
+        ),
+        resolution=resolution,
     )
 
 

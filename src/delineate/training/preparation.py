@@ -86,7 +86,8 @@ class Preparation:
         cache = self.plan.data.validation_images
         for index in team.turns(len(cache)):
             pixels, target, valid = cache[index]
-            yield LabelledImage(cache.samples[index].name, pixels, target, valid)
+            grid = self.plan.data.validation_grids[index]
+            yield LabelledImage(cache.samples[index].name, pixels, target, valid, grid=grid)
 
     def contents(self) -> dict[str, str]:
         """Return a digest of each training and validation image with its target."""

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from delineate.evaluation.scoring import LabelledImage, SplitScores, score_samples
+from delineate.evaluation.scoring import (
+    LabelledImage,
+    SplitScores,
+    predict_sample,
+    score_samples,
+)
 from delineate.evaluation.tuning_predictions import PredictionStore
 from delineate.postprocess import postprocess_mask
 from delineate.processes import ALONE, Team
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from delineate.prediction.predictor import Predictor
+    from delineate.raster_windows import Grid
     from delineate.task import Task
     from delineate.training.objective import Loss
 
@@ -158,7 +164,7 @@ class Validator:
             if index and seconds >= budget:
                 continue
             if index == 0:
-                observed.predict_probs(sample.pixels, sample.valid)
+                predict_sample(observed, sample)
             start = time.perf_counter()
             score_samples(observed, [sample], self._task, num_bins=self._num_bins)
             seconds += time.perf_counter() - start
@@ -202,11 +208,14 @@ class _ObservedPass:
             self._num_seen += 1
 
     def predict_probs(
-        self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None = None
+        self,
+        pixels: NDArray[Any],
+        valid: NDArray[np.bool_] | None = None,
+        grid: Grid | None = None,
     ) -> NDArray[np.float32]:
         sample = self._current
         assert sample is not None
-        probs = self._validator._predictor.predict_probs(pixels, valid)
+        probs = self._validator._predictor.predict_probs(pixels, valid, grid)
         self.losses.append(self._validator.loss_of(probs, sample))
         number = self._numbers[self._num_seen]
         self.predictions.add(sample.name, probs, sample.target, sample.valid, number=number)
