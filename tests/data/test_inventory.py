@@ -374,3 +374,34 @@ def test_what_leaves_files_out_takes_their_names_as_they_are(tmp_path: Path) -> 
     pattern = re.findall(r"--data.exclude '(.*?)'", bare.fix)[0]
     inventory = build_inventory(folder, DataConfig(exclude=(pattern,)))
     assert [sample.name for sample in inventory.samples] == ["images/a", "images/b1"]
+
+
+def test_validation_images_can_be_named(tmp_path: Path) -> None:
+    names = [
+        f"{role}/{i}{side}.png" for i in range(5) for side in "LR" for role in ("images", "masks")
+    ]
+    root = lay_out(tmp_path, names)
+    drawn = build_inventory(root, DataConfig(groups=r"(\d)"))
+    pool = sorted(s.name for s in drawn.samples if s.split == "train")
+    wanted = pool[:2]  # both images of a child
+    named = build_inventory(root, DataConfig(groups=r"(\d)", validation=tuple(wanted)))
+    assert sorted(s.name for s in named.of("val")) == wanted
+    assert named.of("test") == drawn.of("test")
+    assert len(named.of("train")) == 10 - 2 - len(drawn.of("test"))
+
+
+def test_named_validation_images_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    names = [
+        f"{role}/{i}{side}.png" for i in range(5) for side in "LR" for role in ("images", "masks")
+    ]
+    root = lay_out(tmp_path, names)
+    drawn = build_inventory(root, DataConfig(groups=r"(\d)"))
+    tested = drawn.of("test")[0].name
+    trained = drawn.of("train")[0].name
+    for wanted, complaint in (
+        ("images/9L", r"names images that are not there \(1: images/9L\)"),
+        (tested, "names images of the test split"),
+        (trained, "leaves out images of the groups that it names"),
+    ):
+        with pytest.raises(UsageError, match=complaint):
+            build_inventory(root, DataConfig(groups=r"(\d)", validation=(wanted,)))

@@ -58,6 +58,9 @@ class DataConfig(Config):
     """Shares of training, validation and test where the folder has no split of its own."""
     split_seed: int = 0
     """Seed of the split; kept apart from the training seed so that runs share their test set."""
+    validation: tuple[str, ...] = ()
+    """Images of the validation split, by their paths relative to DATA without ending; all others
+    but those of the test split are for training. Empty takes the folders' split or draws one."""
     normalisation: Literal["dataset", "image"] = "dataset"
     """Whose mean and standard deviation images get: the training images', or each its own."""
     clip: bool = False

@@ -17,7 +17,7 @@ from delineate.data.doctor.findings import Evidence, FaultyDataError, Finding, c
 from delineate.data.listing import Row, locate, read_csv, read_data_file
 from delineate.data.pairing import Pairing, Split, pair_entries
 from delineate.data.pairing_findings import describe_bare, describe_pairing
-from delineate.data.splitting import assign_splits
+from delineate.data.splitting import assign_splits, name_validation
 from delineate.errors import UsageError
 from delineate.files import write_text
 
@@ -89,7 +89,8 @@ def list_samples(data: Path, config: DataConfig, *, require_masks: bool = True) 
     Raises:
         DataError: If a pattern of `config` names nothing, or a CSV file has no column `image`.
         UnreadableFileError: If `data` is missing.
-        UsageError: If `groups` is no regular expression or the shares do not add up to 1.
+        UsageError: If `groups` is no regular expression, the shares do not add up to 1, or
+            `validation` does not fit the images.
     """
     target = locate(data)
     findings: list[Finding] = []
@@ -119,6 +120,7 @@ def list_samples(data: Path, config: DataConfig, *, require_masks: bool = True) 
         groups, [row.pair.image.split for row in rows], config.split, config.split_seed
     )
     names = _unique_names([row.pair.image.path for row in rows])
+    splits = name_validation(names, groups, splits, config.validation)
     samples = tuple(
         Sample(
             image=root / row.pair.image.path,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 
 from delineate.data.pairing import Split
 from delineate.errors import UsageError
+
+_NUM_SHOWN = 5
 
 
 def assign_splits(
@@ -53,6 +56,47 @@ def assign_splits(
     return [
         split_of[group] if split is None or split == "train" else split
         for group, split in zip(groups, fixed, strict=True)
+    ]
+
+
+def name_validation(
+    names: Sequence[str], groups: Sequence[str], splits: Sequence[Split], wanted: Sequence[str]
+) -> list[Split]:
+    """Return the splits where validation images are named and all others train, but for test.
+
+    Args:
+        names: Of all samples.
+        groups: The group of every sample.
+        splits: The split of every sample as it would be; its test split stays.
+        wanted: Names of the validation images; none leaves the splits as they are.
+
+    Raises:
+        UsageError: If a name is no sample's or a test sample's, or tears a group.
+    """
+    if not wanted:
+        return list(splits)
+    chosen = set(wanted)
+    tested = {name for name, split in zip(names, splits, strict=True) if split == "test"}
+    pool: dict[str, set[str]] = defaultdict(set)
+    for name, group in zip(names, groups, strict=True):
+        if name not in tested:
+            pool[group].add(name)
+    torn = {name for members in pool.values() if members & chosen for name in members - chosen}
+    for faulty, what in (
+        (chosen - set(names), "names images that are not there"),
+        (chosen & tested, "names images of the test split"),
+        (torn, "leaves out images of the groups that it names"),
+    ):
+        if faulty:
+            shown = ", ".join(sorted(faulty)[:_NUM_SHOWN])
+            more = ", ..." if len(faulty) > _NUM_SHOWN else ""
+            raise UsageError(
+                f"data.validation {what} ({len(faulty)}: {shown}{more}); name images as the "
+                "inventory does, without their endings, or leave data.validation out"
+            )
+    return [
+        split if split == "test" else "val" if name in chosen else "train"
+        for name, split in zip(names, splits, strict=True)
     ]
 
 

@@ -1,0 +1,1 @@
+"""Cross-validation: folds, their trainings, and the ensemble that comes of them."""
