@@ -80,3 +80,13 @@ def amp_dtype(device: torch.device, setting: Precision = "auto") -> torch.dtype 
         )
     dtype: torch.dtype = getattr(torch, setting)
     return dtype
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether torch raised an error because memory ran out, on a GPU or on the CPU."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    # The CPU's allocator has no exception of its own.
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

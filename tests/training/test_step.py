@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from delineate.errors import ResourceError
 from delineate.losses import build_loss
 from delineate.models import build_model
 from delineate.task import Task
@@ -62,3 +63,107 @@ def test_norms_over_images_keep_the_plain_memory_order():
     batch, group = (make_stepper(norm=norm)[0] for norm in ("batch", "group"))
     assert choose_memory_format(batch, CPU) == torch.channels_last
     assert choose_memory_format(group, CPU) == torch.contiguous_format
+
+
+class OutOfMemory:
+    """Makes the network of a stepper fail on batches above a size, as a full memory does."""
+
+    def __init__(self, network, most, error):
+        self.former, self.most, self.error = network.forward_heads, most, error
+        self.num_failures = 0
+        network.forward_heads = self
+
+    def __call__(self, images):
+        if len(images) > self.most:
+            self.num_failures += 1
+            raise self.error
+        return self.former(images)
+
+
+CPU_ERROR = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate")
+GPU_ERROR = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+@pytest.mark.parametrize("error", [CPU_ERROR, GPU_ERROR], ids=["cpu", "gpu"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ce_dice", {}),
+        ("dice", {"reduction": "batch"}),
+        ("dice", {"reduction": "image"}),
+        ("tversky", {"reduction": "batch_class"}),
+        ("focal_tversky", {"reduction": "batch"}),
+        ("boundary", {}),
+    ],
+)
+def test_row_11_out_of_memory_keeps_the_step_of_the_whole_batch(name, settings, error):
+    results = []
+    for most in (8, 2):
+        torch.manual_seed(0)
+        network = build_model(
+            "unet", 1, 1, width=4, depth=2, norm="group", dropout=0.0, deep_supervision=1
+        ).double()
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        loss = build_loss(name, Task("binary", ("foreground",)), **settings)
+        said = []
+        stepper = Stepper(network, loss, optimizer, device=CPU, report=said.append)
+        memory = OutOfMemory(network, most, error)
+        losses = []
+        for seed in range(2):
+            batch = make_batch(seed, size=7)
+            batch["image"] = batch["image"].double()
+            batch["valid"][0, :, :20] = False  # parts of unlike weight
+            losses.append(stepper.step([batch, batch], 0.1))
+        results.append((losses, [p.detach().clone() for p in network.parameters()]))
+    assert memory.num_failures == 2  # at 7 and 4; the second step knows
+    assert len(said) == 2
+    assert "from now on 2 at a time" in said[1]
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-12)
+    for whole, parts in zip(results[0][1], results[1][1], strict=True):
+        torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
+
+
+def test_row_11_dropout_drops_the_same_in_both_passes():
+    network, stepper = make_stepper(dropout=0.5, norm="none")
+    OutOfMemory(network, 2, GPU_ERROR)
+    seen = []
+    network.heads[0].register_forward_hook(lambda head, inputs, out: seen.append(out.detach()))
+    stepper.step([make_batch()], 1e-2)
+    assert len(seen) == 4
+    assert torch.equal(seen[0], seen[2])
+    assert torch.equal(seen[1], seen[3])
+
+
+def test_row_11_what_does_not_fit_at_all_says_what_to_do():
+    network, stepper = make_stepper()
+    before = [p.detach().clone() for p in network.parameters()]
+    OutOfMemory(network, 0, GPU_ERROR)
+    with pytest.raises(ResourceError, match=r"single patch of 32x32 .* lower training\.patch_size"):
+        stepper.step([make_batch()], 1e-2)
+    assert all(map(torch.equal, before, network.parameters()))
+
+
+def test_row_11_batch_norm_sees_the_parts_and_its_statistics_move_once_for_each():
+    network, stepper = make_stepper(norm="batch")
+    OutOfMemory(network, 2, GPU_ERROR)
+    stepper.step([make_batch()], 1e-2)
+    moved = {int(b) for name, b in network.named_buffers() if name.endswith("num_batches_tracked")}
+    assert moved == {2}
+
+
+def test_row_11_the_parts_are_remembered_by_a_checkpoint():
+    network, stepper = make_stepper()
+    OutOfMemory(network, 2, GPU_ERROR)
+    stepper.step([make_batch()], 1e-2)
+    other_network, other = make_stepper()
+    memory = OutOfMemory(other_network, 2, GPU_ERROR)
+    other.restore(stepper.state())
+    other.step([make_batch(1)], 1e-2)
+    assert memory.num_failures == 0
+
+
+def test_other_errors_of_a_step_pass():
+    network, stepper = make_stepper()
+    OutOfMemory(network, 0, RuntimeError("shapes"))
+    with pytest.raises(RuntimeError, match=r"^shapes$"):
+        stepper.step([make_batch()], 1e-2)

@@ -18,7 +18,7 @@ from torch import nn
 from delineate.model_file import FILE_NAME, load_model
 from delineate.models import build_model
 from delineate.training.checkpoint import FOLDER
-from delineate.training.step import synchronise_norms
+from delineate.training.spreading import synchronise_norms
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or sys.platform == "win32", reason="needs gloo"

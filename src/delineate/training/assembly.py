@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -111,8 +111,13 @@ def describe_architecture(prep: Preparation) -> dict[str, Any]:
     }
 
 
-def build_stepper(prep: Preparation, parts: Parts, network: EncoderDecoder) -> Stepper:
-    """Return what makes the optimizer's steps on `network`."""
+def build_stepper(
+    prep: Preparation,
+    parts: Parts,
+    network: EncoderDecoder,
+    report: Callable[[str], None] | None = None,
+) -> Stepper:
+    """Return what makes the optimizer's steps on `network`; `report` is told of what it changes."""
     settings = prep.settings.training
     optimizer = build_optimizer(
         network, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
@@ -125,6 +130,7 @@ def build_stepper(prep: Preparation, parts: Parts, network: EncoderDecoder) -> S
         amp_dtype=parts.amp_dtype,
         clip_norm=settings.clip_norm,
         team=parts.team,
+        report=report,
     )
 
 

@@ -22,13 +22,13 @@ from delineate.training.loggers.opening import open_loggers
 from delineate.training.loop import Loop, Outcome, Position
 from delineate.training.optimization import Schedule
 from delineate.training.preparation import Preparation
+from delineate.training.recovery import GoodWeights, Recovery, find_suspects
 from delineate.training.results import save_run_model
 from delineate.training.resuming import Unfinished, restore_training, save_training
 from delineate.training.speed import describe_length, fix_length, resume_pace, tuning_deadline
 from delineate.training.tuning import tune_run
 
 if TYPE_CHECKING:
-    from delineate.training.step import Batch
     from delineate.training.validation import Validation
 
 
@@ -42,7 +42,13 @@ def fit(
 ) -> Outcome:
     """Fix the length, train, and write down each epoch and what came of it."""
     settings = prep.settings.training
-    stepper = build_stepper(prep, parts, parts.network)
+    good = GoodWeights(prep, parts)
+
+    def report(sentence: str) -> None:
+        display.print(sentence)
+        prep.note("On the way", [f"{sentence[0].upper()}{sentence[1:]}."])
+
+    stepper = build_stepper(prep, parts, parts.network, report)
     best: Validation | None = None
     if unfinished is None:
         length, pace = fix_length(prep, parts, started)
@@ -79,10 +85,13 @@ def fit(
             elapsed=clock.monotonic() - started,
         )
 
-    def name_files(batches: Sequence[Batch]) -> list[str]:
-        indices = {int(index) for batch in batches for index in batch["source"]}
-        return sorted(prep.images.samples[index].name for index in indices)
-
+    names = [sample.name for sample in prep.images.samples]
+    recovery = Recovery(
+        settings.learning_rate,
+        put_back=lambda: good.put_back(stepper, position.best_epoch),
+        find_suspects=lambda batches: find_suspects(batches, names, parts.team),
+        report=report,
+    )
     loop = Loop(
         stepper=stepper,
         average=parts.average,
@@ -91,8 +100,7 @@ def fit(
         save_epoch=save_epoch,
         save_checkpoint=save_checkpoint,
         checkpoint_every=settings.checkpoint_every,
-        name_files=name_files,
-        learning_rate=settings.learning_rate,
+        recovery=recovery,
         patches_per_step=settings.batch_size * settings.accumulation * parts.team.size,
         interruption=interruption,
         display=display,

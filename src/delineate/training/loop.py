@@ -7,18 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from delineate.errors import DataError
 from delineate.processes import ALONE, Team
 from delineate.progress import Bar, ProgressDisplay
 from delineate.training.history import EpochRecord
 from delineate.training.interruption import Interruption
 from delineate.training.length import Length, Pace
 from delineate.training.optimization import Schedule, WeightAverage
+from delineate.training.recovery import MAX_REFUSED_STEPS, Recovery
 from delineate.training.step import Batch, Stepper
 from delineate.training.validation import Validation
-
-MAX_REFUSED_STEPS = 10
-"""Steps in a row without a finite loss, after which training stops."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,8 @@ class Position:
     best_epoch: int = 0
     num_refused: int = 0
     """Steps in a row, up to now, whose loss or gradient was not finite."""
+    num_rollbacks: int = 0
+    """How often training has gone back to good weights."""
 
 
 @dataclass
@@ -65,9 +64,8 @@ class Loop:
     save_checkpoint: Callable[[Position, Length, Schedule], None]
     checkpoint_every: float
     """Seconds between checkpoints; one more is saved when training is interrupted."""
-    name_files: Callable[[Sequence[Batch]], list[str]]
-    """Names the images of batches, for the message when a loss is not finite."""
-    learning_rate: float
+    recovery: Recovery
+    """Where training goes when its steps are refused; knows the learning rate."""
     patches_per_step: int
     interruption: Interruption
     display: ProgressDisplay
@@ -83,12 +81,15 @@ class Loop:
     team: Team = ALONE
     """All of its processes run this loop side by side and decide everything alike."""
     _saved: float = field(default_factory=time.monotonic, init=False)
+    _refused: Sequence[Batch] = field(default=(), init=False)
+    """Batches of the last step that was refused."""
 
     def run(self, length: Length, schedule: Schedule) -> Outcome:
         """Train for a length.
 
         Raises:
-            DataError: If the loss stays not finite; names the images of the last batch.
+            DataError: If the loss stays not finite, in spite of going back; names the images of
+                the last batch.
         """
         at = self.position
         best = self.best
@@ -100,12 +101,12 @@ class Loop:
                 length = self._train_epoch(length, schedule, bar, best.dice if best else None)
                 is_cut = self.interruption.is_requested
                 if is_cut:
-                    self.save_checkpoint(at, length, schedule)
+                    self._save(length, schedule)
                     if best is not None:
                         break
                 losses = at.losses
                 before = time.monotonic()
-                validation = self.validate()
+                validation = self._validate()
                 at.epoch += 1
                 at.losses, at.steps_in_epoch = [], 0
                 record = EpochRecord(
@@ -115,7 +116,7 @@ class Loop:
                     val_loss=validation.loss,
                     dice=validation.dice,
                     miou=validation.miou,
-                    learning_rate=self.learning_rate * schedule.factor(at.step - 1),
+                    learning_rate=self._rate(schedule, at.step - 1),
                 )
                 is_best = best is None or _rank(validation) > _rank(best)
                 if is_best:
@@ -127,7 +128,7 @@ class Loop:
                 self.display.print(_describe_epoch(record, length, is_best))
                 if self.interruption.is_requested:
                     if not is_cut:  # a cut epoch was saved before its validation
-                        self.save_checkpoint(at, length, schedule)
+                        self._save(length, schedule)
                     break
                 if self.early_stopping and at.epoch - at.best_epoch >= self.early_stopping:
                     reason = f"the score has not risen for {self.early_stopping} epochs"
@@ -146,11 +147,17 @@ class Loop:
             return length  # was interrupted between the last step and the validation
         before = time.monotonic()
         for batches in self.load_epoch(at.epoch, at.steps_in_epoch):
-            loss = self.stepper.step(batches, self.learning_rate * schedule.factor(at.step))
+            loss = self.stepper.step(batches, self._rate(schedule, at.step))
             at.step += 1
             at.steps_in_epoch += 1
             if loss is None:
-                self._count_refused(batches)
+                at.num_refused += 1
+                self._refused = batches
+                if at.num_refused == MAX_REFUSED_STEPS:
+                    self._go_back(
+                        "the loss or its gradient was not finite in "
+                        f"{MAX_REFUSED_STEPS} steps in a row"
+                    )
             else:
                 at.num_refused = 0
                 at.losses.append(loss)
@@ -172,7 +179,7 @@ class Loop:
             if self.interruption.is_requested or at.step >= length.num_steps:
                 break
             if self.team.share(now - self._saved >= self.checkpoint_every):
-                self.save_checkpoint(at, length, schedule)
+                self._save(length, schedule)
                 self._saved = before = time.monotonic()
         return length
 
@@ -185,16 +192,27 @@ class Loop:
         reason = f"{length.reason} Shortened to {num_steps} at step {step}: steps became slower."
         return replace(length, num_steps=num_steps, reason=reason)
 
-    def _count_refused(self, batches: Sequence[Batch]) -> None:
-        self.position.num_refused += 1
-        if self.position.num_refused < MAX_REFUSED_STEPS:
-            return
-        names = ", ".join(self.name_files(batches))
-        raise DataError(
-            f"the loss or its gradient was not finite in {MAX_REFUSED_STEPS} steps in a row, the "
-            f"last with patches of {names}; look for damaged values in these images, or lower "
-            f"training.learning_rate (it is {self.learning_rate:g})"
-        )
+    def _rate(self, schedule: Schedule, step: int) -> float:
+        return self.recovery.peak_rate(self.position.num_rollbacks) * schedule.factor(step)
+
+    def _validate(self) -> Validation:
+        """Validate; weights that are not finite, or predict what is not, are given up before."""
+        while True:
+            if self.stepper.is_sound():
+                validation = self.validate()
+                if math.isfinite(validation.loss):
+                    return validation
+            self._go_back("the weights or what they predict were no longer finite")
+
+    def _go_back(self, reason: str) -> None:
+        at = self.position
+        self.recovery.go_back(reason, at.step, at.num_rollbacks, self._refused)
+        at.num_rollbacks += 1
+        at.num_refused = 0
+
+    def _save(self, length: Length, schedule: Schedule) -> None:
+        if self.stepper.is_sound():  # else the checkpoint before is the one to go on from
+            self.save_checkpoint(self.position, length, schedule)
 
 
 def _rank(validation: Validation) -> float:

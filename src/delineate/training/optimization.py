@@ -105,6 +105,10 @@ class WeightAverage:
         self.network.load_state_dict(state["weights"])
         self._num_updates = state["num_updates"]
 
+    def restart(self, weights: Mapping[str, Tensor]) -> None:
+        """Begin anew with other weights, which become the average."""
+        self.restore({"weights": weights, "num_updates": 0})
+
 
 def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """Return parameters and buffers, the floating-point ones apart from the others."""

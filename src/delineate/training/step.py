@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
+from delineate.distributed import ran_out_of_memory
+from delineate.errors import ResourceError
 from delineate.losses.joint import joint_batch
 from delineate.processes import ALONE, Team
 from delineate.training.objective import Loss, supervise_heads
+from delineate.training.spreading import spread_gradients
 
 if TYPE_CHECKING:
     from delineate.models.encoder_decoder import EncoderDecoder
@@ -31,43 +32,6 @@ def choose_memory_format(network: nn.Module, device: torch.device) -> torch.memo
     return torch.contiguous_format
 
 
-class _AllHeads(nn.Module):
-    """The heads of a network as what a call returns, which is what DDP can wrap."""
-
-    def __init__(self, network: EncoderDecoder) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        return self.network.forward_heads(images)
-
-
-def spread_gradients(network: EncoderDecoder, device: torch.device) -> DistributedDataParallel:
-    """Return what computes the heads of a network and averages gradients over all processes.
-
-    All processes begin with the weights of the first.
-    """
-    synchronise_norms(network, device)
-    # Said of weights of one input channel, whose strides say nothing.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    spread = DistributedDataParallel(
-        _AllHeads(network), device_ids=None if device.type == "cpu" else [device]
-    )
-    # The statistics of batch norm are averaged after each step; the argument that leaves them
-    # alone until then has changed its name between versions of torch.
-    spread.broadcast_buffers = False
-    return spread
-
-
-def synchronise_norms(network: nn.Module, device: torch.device) -> None:
-    """Have batch norms normalise by the joint batch, on GPUs; torch has that for no other.
-
-    Elsewhere each process normalises by its own batch. The weights stay the same objects.
-    """
-    if device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-
-
 class Stepper:
     """Makes steps of the optimizer on a network.
 
@@ -76,6 +40,12 @@ class Stepper:
 
     Several processes make one step together, that of one process with all their batches in one:
     the loss is that of the joint batch, and all refuse a step that one of them cannot make.
+
+    Where memory does not hold a batch, it is computed in parts from then on, each half as large
+    as before: first the logits of all parts, then the loss of the whole batch and its gradient to
+    them, then part by part the rest of the way (https://arxiv.org/abs/2101.06983). So every loss,
+    a batch-wise Dice too, and its gradient are those of the whole batch, for a third more time.
+    Batch norm alone normalises by the part.
     """
 
     def __init__(
@@ -88,9 +58,24 @@ class Stepper:
         amp_dtype: torch.dtype | None = None,
         clip_norm: float | None = None,
         team: Team = ALONE,
+        report: Callable[[str], None] | None = None,
     ) -> None:
+        """Take what a step needs.
+
+        Args:
+            network: Whose weights are changed.
+            loss: Of logits, target and valid.
+            optimizer: Over the network's parameters.
+            device: Where the network is.
+            amp_dtype: Reduced precision; None computes in float32.
+            clip_norm: Largest norm of the gradient; None does not clip.
+            team: Processes that make each step together.
+            report: Told, in a sentence, that memory ran out and batches are computed in parts.
+        """
         self._network = network
         self._team = team
+        self._report = report
+        self._part_size: int | None = None
         self._spread = None if team.is_alone else spread_gradients(network, device)
         self._loss = loss
         self._optimizer = optimizer
@@ -116,18 +101,27 @@ class Stepper:
         """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
+        while True:
+            try:
+                return self._try_step(batches)
+            except RuntimeError as error:
+                if not ran_out_of_memory(error):
+                    raise
+                # What the traceback holds is freed where this block ends; then there is room.
+                reason = str(error).partition("\n")[0]
+            self._refuse()
+            self._halve(batches, reason)
+
+    def _try_step(self, batches: Sequence[Batch]) -> float | None:
         self._optimizer.zero_grad(set_to_none=True)
         self._network.train()
         total = 0.0
         for number, batch in enumerate(batches, start=1):
             with self._collecting_gradients(is_last=number == len(batches)):
-                loss = self._forward(batch)
-                value = float(loss.detach())
-                if not self._team.agree(math.isfinite(value)):
-                    self._refuse()
-                    return None
-                scaled = self._scaler.scale(loss / len(batches))
-                scaled.backward()  # type: ignore[no-untyped-call]
+                value = self._add_gradient(batch, 1 / len(batches))
+            if value is None:
+                self._refuse()
+                return None
             total += value / len(batches)
         self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm or float("inf"))
@@ -139,8 +133,7 @@ class Stepper:
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._average_statistics()
-        if self._buffers:
-            torch._foreach_copy_(self._kept_buffers, self._buffers)
+        self._keep_statistics()
         return total
 
     def state(self) -> dict[str, Any]:
@@ -149,6 +142,7 @@ class Stepper:
             "network": self._network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
+            "part_size": self._part_size,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -156,22 +150,114 @@ class Stepper:
         self._network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
-        if self._buffers:
-            torch._foreach_copy_(self._kept_buffers, self._buffers)
+        self._part_size = state["part_size"]
+        self._keep_statistics()
 
-    def _forward(self, batch: Batch) -> Tensor:
-        images = batch["image"].to(
-            self._device, memory_format=self._memory_format, non_blocking=True
-        )
-        target = batch["target"].to(self._device, non_blocking=True)
-        valid = batch["valid"].to(self._device, non_blocking=True)
+    def restart(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on from other weights, with an optimizer that remembers nothing."""
+        self._network.load_state_dict(weights)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.state.clear()
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._scaler.is_enabled())
+        self._keep_statistics()
+
+    def is_sound(self) -> bool:
+        """Return whether all weights and statistics are finite."""
+        tensors = [*self._parameters, *self._statistics]
+        return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
+
+    def _add_gradient(self, batch: Batch, share: float) -> float | None:
+        """Add a batch's share to the gradient and return its loss; None where it is not finite."""
+        size = self._part_size
+        if size is not None and len(batch["image"]) > size:
+            return self._add_gradient_by_parts(batch, share, size)
+        loss = self._judge(self._compute_heads(batch["image"]), batch)
+        value = float(loss.detach())
+        if not self._team.agree(math.isfinite(value)):
+            return None
+        self._scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+        return value
+
+    def _add_gradient_by_parts(self, batch: Batch, share: float, size: int) -> float | None:
+        images = torch.split(batch["image"], size)
+        statistics = [buffer.clone() for buffer in self._buffers]
+        generators, outputs = [], []
+        for part in images:
+            generators.append(self._save_generators())
+            with torch.no_grad():
+                outputs.append(self._compute_heads(part))
+        heads = [torch.cat(level).requires_grad_() for level in zip(*outputs, strict=True)]
+        loss = self._judge(heads, batch)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            return None
+        gradients = torch.autograd.grad(self._scaler.scale(loss * share), heads)
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, statistics)
+        pieces = zip(*(torch.split(gradient, size) for gradient in gradients), strict=True)
+        for part, generator, piece in zip(images, generators, pieces, strict=True):
+            self._restore_generators(generator)  # dropout drops the same again
+            torch.autograd.backward(self._compute_heads(part), piece)
+        return value
+
+    def _compute_heads(self, images: Tensor) -> list[Tensor]:
+        images = images.to(self._device, memory_format=self._memory_format, non_blocking=True)
         is_reduced = self._amp_dtype is not None
         with torch.autocast(self._device.type, dtype=self._amp_dtype, enabled=is_reduced):
             heads = (self._spread or self._network.forward_heads)(images)
         # the loss is float32, or float64 where the network is
-        heads = [head if head.dtype == torch.float64 else head.float() for head in heads]
+        return [head if head.dtype == torch.float64 else head.float() for head in heads]
+
+    def _judge(self, heads: Sequence[Tensor], batch: Batch) -> Tensor:
+        target = batch["target"].to(self._device, non_blocking=True)
+        valid = batch["valid"].to(self._device, non_blocking=True)
         with nullcontext() if self._team.is_alone else joint_batch():
             return supervise_heads(self._loss, heads, target, valid)
+
+    def _save_generators(self) -> tuple[Tensor, Tensor | None]:
+        is_on_gpu = self._device.type == "cuda"
+        return (
+            torch.get_rng_state(),
+            torch.cuda.get_rng_state(self._device) if is_on_gpu else None,
+        )
+
+    def _restore_generators(self, state: tuple[Tensor, Tensor | None]) -> None:
+        torch.set_rng_state(state[0])
+        if state[1] is not None:
+            torch.cuda.set_rng_state(state[1], self._device)
+
+    def _halve(self, batches: Sequence[Batch], reason: str) -> None:
+        """Have batches computed in parts half as large as what memory did not hold."""
+        batch_size = max(len(batch["image"]) for batch in batches)
+        size = min(self._part_size or batch_size, batch_size)
+        height, width = batches[0]["image"].shape[-2:]
+        if not self._team.is_alone:
+            raise ResourceError(
+                f"a batch of {batch_size} patches of {height}x{width} pixels does not fit into "
+                f"the memory of process {self._team.rank} ({reason}); give fewer at a time and "
+                "sum more: lower training.batch_size, raise training.accumulation"
+            )
+        if size == 1:
+            raise ResourceError(
+                f"a single patch of {height}x{width} pixels does not fit into memory ({reason}); "
+                "lower training.patch_size or model.width"
+            )
+        self._part_size = (size + 1) // 2
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self._report is not None:
+            caveat = (
+                "; batch norm sees a part at a time, group norm would see no difference"
+                if any(
+                    isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self._network.modules()
+                )
+                else ""
+            )
+            self._report(
+                f"memory does not hold a batch of {size} patches: from now on {self._part_size} "
+                "at a time are computed, which takes a third longer; loss and gradient stay those "
+                f"of the whole batch of {batch_size}{caveat}"
+            )
 
     def _collecting_gradients(self, is_last: bool) -> AbstractContextManager[None]:
         """Have the processes' gradients averaged by the backward pass of the last batch only."""
@@ -189,6 +275,10 @@ class Stepper:
         parts = torch.split(flat, [buffer.numel() for buffer in self._statistics])
         for buffer, part in zip(self._statistics, parts, strict=True):
             buffer.copy_(part.view_as(buffer))
+
+    def _keep_statistics(self) -> None:
+        if self._buffers:
+            torch._foreach_copy_(self._kept_buffers, self._buffers)
 
     def _refuse(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)
