@@ -62,6 +62,20 @@ def test_windows_are_read_back_as_they_were_added(
                 np.testing.assert_array_equal(journal.read(window), pixels[:, *window.slices])
 
 
+def test_tallies_of_finished_bands_are_added_up_and_outlive_a_kill(tmp_path: Path) -> None:
+    pixels = np.zeros((1, 40, 30), np.uint8)
+    with open_journal(tmp_path / "a", IDENTITY, "uint8", 1) as journal:
+        assert journal.tallies is None
+        for number, window in enumerate(bands(40, 30, 30, 10), start=1):
+            tallies = [(number / 3, 0.1, number), (1e-9, 0.0, 0)]
+            journal.add(window, pixels[:, *window.slices], SeamSums(), tallies)
+        before = journal.tallies
+    assert before is not None
+    np.testing.assert_allclose(before, [[10 / 3, 0.4, 10], [4e-9, 0, 0]])
+    with resume_journal(tmp_path / "a", IDENTITY) as journal:
+        np.testing.assert_array_equal(journal.tallies, before)
+
+
 @pytest.mark.parametrize("cut", [1, 30, 90])
 def test_what_a_kill_cut_is_dropped_and_added_again(tmp_path: Path, cut: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 9, (1, 40, 30), dtype=np.uint8)

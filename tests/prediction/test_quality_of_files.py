@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 
 from delineate.cli.display import print_prediction
 from delineate.errors import ModelFileError
 from delineate.model_file import SegmentationModel, load_model, save_model
 from delineate.models import build_model
+from delineate.prediction import scenes
 from delineate.prediction.familiarity import learn_familiarity, look_of
 from delineate.prediction.predict import predict
 from delineate.prediction.predictor import load_predictor
+from delineate.prediction.scene_options import SceneOptions
 from delineate.prediction.scene_quality import judge_scene
 from delineate.preprocessing import Preprocessing
-from delineate.rasters import write_image
+from delineate.raster_windows import create_raster
+from delineate.rasters import GeoReference, write_image
 from delineate.task import Task
+from delineate.tiling import Window
 
 RGB = Preprocessing(3)
 
@@ -84,6 +91,65 @@ def test_a_large_raster_is_judged_by_its_windows(model: SegmentationModel, tmp_p
         assert look is not None
         assert quality.unfamiliarity == predictor.estimator.familiarity.ratio(look)
         assert quality.expected_dice is None
+
+
+def write_textured(path: Path, side: int = 200) -> Path:
+    """Write a scene whose upper left corner holds no data."""
+    rng = np.random.default_rng(3)
+    pixels = np.clip(rng.normal(120, 40, (side, side, 3)), 1, 255).astype(np.uint8)
+    pixels[:50, :70] = 0
+    place = GeoReference("EPSG:32616", (0.5, 0.0, 733601.0, 0.0, -0.5, 3725139.0))
+    with create_raster(path, side, side, bands=3, geo=place, nodata=0) as writer:
+        writer.write(Window(0, 0, side, side), np.moveaxis(pixels, -1, 0))
+    return path
+
+
+@pytest.mark.parametrize("save", [("mask",), ("mask", "prob"), ("prob",), ("overlay",)])
+def test_a_raster_computed_by_bands_has_the_expected_dice_of_the_whole(
+    model: SegmentationModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: tuple[str, ...]
+) -> None:
+    scene = write_textured(tmp_path / "scene.tif")
+    middle = replace(model, thresholds=(0.5,), tile_size=(96, 96))
+    whole = predict(middle, scene, out=tmp_path / "whole", save=save, device="cpu")
+    monkeypatch.setattr(scenes, "STREAMED_PIXELS", 0)
+    monkeypatch.setattr("delineate.prediction.strips.MAX_STRIP_WIDTH", 120)
+    bands = predict(middle, scene, out=tmp_path / "bands", save=save, device="cpu")
+    assert len(bands.scenes) == 1
+    ((_, wanted),), ((_, found),) = whole.qualities, bands.qualities
+    assert wanted.expected_dice is not None
+    assert 0.2 < wanted.expected_dice < 0.9
+    assert found.expected_dice == pytest.approx(wanted.expected_dice, abs=1e-6)
+    assert found.unfamiliarity == wanted.unfamiliarity
+
+
+def test_only_the_area_of_interest_is_judged(model: SegmentationModel, tmp_path: Path) -> None:
+    pytest.importorskip("pyogrio", reason="the extra geo is not installed")
+    scene = write_textured(tmp_path / "scene.tif")
+    ring = [[733611, 3725039], [733701, 3725039], [733701, 3725129], [733611, 3725129]]
+    crs = {"type": "name", "properties": {"name": "EPSG:32616"}}
+    shape = {"type": "Polygon", "coordinates": [[*ring, ring[0]]], "crs": crs}
+    (tmp_path / "aoi.geojson").write_text(json.dumps(shape))
+    middle = replace(model, thresholds=(0.5,))
+    found = {}
+    for save in (("mask",), ("mask", "prob")):
+        summary = predict(
+            middle,
+            scene,
+            out=tmp_path / str(len(save)),
+            save=save,
+            options=SceneOptions(aoi=tmp_path / "aoi.geojson"),
+            device="cpu",
+        )
+        ((_, quality),) = summary.qualities
+        found[save] = quality.expected_dice
+    assert found["mask",] == pytest.approx(found["mask", "prob"], abs=1e-6)
+    with rasterio.open(tmp_path / "2" / "scene_prob.tif") as file:
+        probs = file.read(1).astype(np.float64)
+    # The fixture's calibration: frequencies are 0.1 + 0.8 p.
+    seen = 0.1 + 0.8 * probs[np.isfinite(probs)]
+    is_in = probs[np.isfinite(probs)] >= 0.5
+    wanted = 2 * seen[is_in].sum() / (is_in.sum() + seen.sum())
+    assert found["mask",] == pytest.approx(wanted, abs=1e-5)
 
 
 def test_the_reference_survives_the_model_file_and_is_checked(

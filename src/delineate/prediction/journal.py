@@ -13,7 +13,7 @@ import shutil
 import zlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from functools import lru_cache
@@ -31,7 +31,7 @@ from delineate.tiling import Window
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 BLOCK_WIDTH = 2048
 """Bands are stored in blocks that begin at multiples of this column, to be read one by one."""
@@ -52,6 +52,8 @@ class Journal:
         """What `open_journal` was given when the work began."""
         self.seams = SeamSums()
         """Of all finished bands together."""
+        self.tallies: NDArray[np.float64] | None = None
+        """Those of all finished bands, added up; None where no band had any."""
         self._dtype = np.dtype(header["dtype"])
         self._channels = int(header["channels"])
         self._blocks, self._lines = blocks, lines
@@ -71,13 +73,20 @@ class Journal:
         """Return the number of finished bands."""
         return len(self._bands) // _FIELDS
 
-    def add(self, window: Window, pixels: NDArray[Any], seams: SeamSums) -> None:
+    def add(
+        self,
+        window: Window,
+        pixels: NDArray[Any],
+        seams: SeamSums,
+        tallies: Sequence[Sequence[float]] = (),
+    ) -> None:
         """Store a finished band.
 
         Args:
             window: Where it lies; below the last band of the same columns.
             pixels: (channels, height, width).
             seams: How far the tiles that made it disagree.
+            tallies: Rows of numbers that are added up over all bands.
 
         Raises:
             ResourceError: If the disk is full; the bands before stay.
@@ -93,7 +102,13 @@ class Journal:
                 digests.append(zlib.crc32(stored))
             os.fsync(self._blocks)
             place = [window.row, window.col, window.height, window.width]
-            entry = {"window": place, "sizes": sizes, "crc32": digests, "seams": astuple(seams)}
+            entry = {
+                "window": place,
+                "sizes": sizes,
+                "crc32": digests,
+                "seams": astuple(seams),
+                "tallies": tallies,
+            }
             _write_all(self._lines, json.dumps(entry).encode() + b"\n")
         self._remember(entry)
 
@@ -153,6 +168,9 @@ class Journal:
         self._bands.extend([row, col, height, width, first, len(self._digests)])
         self._strips.setdefault(col, (col + width, []))[1].append(row)
         self.seams += SeamSums(*entry["seams"])
+        if entry["tallies"]:
+            band = np.asarray(entry["tallies"], dtype=np.float64)
+            self.tallies = band if self.tallies is None else self.tallies + band
 
     def _band(self, index: int) -> array[int]:
         return self._bands[index * _FIELDS : (index + 1) * _FIELDS]

@@ -142,6 +142,8 @@ def _predict(request: Request, out: Path) -> PredictionSummary:
                     scenes.append(scene)
                     size = scene.height * scene.width
                     quality = judge_scene(request.predictor, job.image, request.options)
+                    if quality is not None:
+                        quality = replace(quality, expected_dice=scene.expected_dice)
                 else:
                     written, size, quality = predict_image(
                         request.predictor, job, on_tiles=bar.advance

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from delineate.prediction.outputs import Job, Product
     from delineate.prediction.predictor import Predictor
     from delineate.prediction.scene_options import Finished, SceneOptions
+    from delineate.prediction.scene_quality import DiceTally
     from delineate.raster_windows import RasterReader
     from delineate.task import Task
 
@@ -42,6 +43,7 @@ def write_products(
     source: RasterReader,
     scratch: Path,
     options: SceneOptions,
+    tally: DiceTally,
 ) -> list[Path]:
     """Write the products of a raster from its finished bands.
 
@@ -55,6 +57,7 @@ def write_products(
         source: The raster.
         scratch: Folder for what is needed in between.
         options: How rasters are written, and which class has its centre lines traced.
+        tally: Counts the probabilities on their way, where there are any.
 
     Raises:
         ResourceError: If the disk is full.
@@ -66,12 +69,13 @@ def write_products(
         sweep_temporaries(path)
         files.append(path)
         if product == "prob":
-            _write_probs(path, predictor.task, computed, source, is_cog=options.cog)
+            seen = tally if job.products == ("prob",) else None
+            _write_probs(path, predictor, computed, source, seen, is_cog=options.cog)
             continue
         if product == "mask":
             mask = path
         if product == "mask" or not mask.exists():
-            _write_mask(mask, predictor, computed, source, scratch, is_cog=options.cog)
+            _write_mask(mask, predictor, computed, source, scratch, tally, is_cog=options.cog)
         if product == "overlay":
             write_image(path, _picture(source, mask, predictor.task))
         elif product in VECTOR_PRODUCTS:
@@ -101,6 +105,7 @@ def _write_mask(
     computed: Finished,
     source: RasterReader,
     scratch: Path,
+    tally: DiceTally,
     *,
     is_cog: bool,
 ) -> None:
@@ -108,7 +113,11 @@ def _write_mask(
     raw = scratch / "raw.tif" if is_changed else path
     with _create_mask(raw, predictor.task, source, is_cog=is_cog and not is_changed) as writer:
         for window in _windows(source):
-            writer.write(window, _labels(computed.read(window), predictor, computed))
+            stored = computed.read(window)
+            labels = _labels(stored, predictor, computed)
+            if computed.is_prob:
+                tally.add(stored, labels)
+            writer.write(window, labels)
     if is_changed:
         # In the scratch folder, where a kill in the middle of it leaves nothing for good.
         cleaned = scratch / "cleaned.tif"
@@ -142,8 +151,15 @@ def _create_mask(
 
 
 def _write_probs(
-    path: Path, task: Task, computed: Finished, source: RasterReader, *, is_cog: bool
+    path: Path,
+    predictor: Predictor,
+    computed: Finished,
+    source: RasterReader,
+    tally: DiceTally | None,
+    *,
+    is_cog: bool,
 ) -> None:
+    task = predictor.task
     with create_raster(
         path,
         source.height,
@@ -156,7 +172,10 @@ def _write_probs(
         cog=is_cog,
     ) as writer:
         for window in _windows(source):
-            writer.write(window, computed.read(window))
+            probs = computed.read(window)
+            if tally is not None:
+                tally.add(probs, _labels(probs, predictor, computed))
+            writer.write(window, probs)
 
 
 def _labels(stored: NDArray[Any], predictor: Predictor, computed: Finished) -> NDArray[Any]:

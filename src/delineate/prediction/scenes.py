@@ -27,6 +27,7 @@ from delineate.prediction.scene_options import (
     open_scene,
 )
 from delineate.prediction.scene_products import write_products
+from delineate.prediction.scene_quality import DiceTally, tally_labels
 from delineate.prediction.streaming import stream_bands
 from delineate.prediction.strips import memory_per_pixel, plan_strips
 from delineate.prediction.tile_choice import TileChoice
@@ -79,6 +80,8 @@ class SceneSummary:
     """How far neighbouring tiles disagree where one hands over to the next."""
     resampling: Resampling | None = None
     """What was done about the size of its pixels."""
+    expected_dice: float | None = None
+    """Of the mask before post-processing; see `ImageQuality.expected_dice`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,9 +227,12 @@ def predict_scene(
             first=first,
             on_tiles=on_tiles,
         ):
-            journal.add(band.window, _stored(band, predictor, journal), band.seams)
+            pixels = _stored(band, predictor, journal)
+            tallies = () if journal.is_prob else tally_labels(predictor, band, pixels, scene.area)
+            journal.add(band.window, pixels, band.seams, tallies)
         computed = finish_scene(journal, scene, predictor, options)
-        files = write_products(job, predictor, computed, scene.original, folder, options)
+        tally = DiceTally(predictor.estimator, journal.tallies)
+        files = write_products(job, predictor, computed, scene.original, folder, options, tally)
         height, width = scene.original.height, scene.original.width
     summary = SceneSummary(
         job.image,
@@ -236,6 +242,7 @@ def predict_scene(
         choice,
         journal.seams,
         scene.resampling,
+        tally.expected,
     )
     return files, summary
 
