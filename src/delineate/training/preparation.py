@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from delineate.config import Settings, dump_settings
+from delineate.config import Settings, dump_settings, merge_settings, read_settings
 from delineate.data.fingerprint.fingerprint import FILE_NAME as FINGERPRINT
 from delineate.data.fingerprint.fingerprint import load_fingerprint
 from delineate.errors import DataError
@@ -142,8 +142,10 @@ def prepare(
     Raises:
         ConfigError: If a setting is unknown or does not fit.
         DataError: If images or masks are not usable; lists everything found.
-        UsageError: If the run folder is taken.
+        UsageError: If the run folder is taken, or a tracker's package is not installed.
     """
+    given = merge_settings(read_settings(config) if config else {}, wishes)
+    check_trackers(given.get("logging", {}).get("to") or ())
     if team.is_main:
         run = choose_run_folder(run, data, exist_ok=exist_ok)
     run = team.share(run)
@@ -157,7 +159,6 @@ def prepare(
         device=device,
     )
     plan = replace(plan, settings=team.share(plan.settings))
-    check_trackers(plan.settings.logging.to)
     notes = None
     if team.is_main:
         prepare_run_folder(run)

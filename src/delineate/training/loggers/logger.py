@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 TRACKING = "tracking.json"
 """Under which identity each tracker knows the run, so that a resumed training finds it again."""
+
+_LOCK = threading.Lock()
+"""Trackers, each on a thread, share the file."""
 
 End = Literal["finished", "interrupted", "failed"]
 
@@ -45,8 +49,9 @@ class RunFacts:
 
     def remember(self, tracker: str, identity: Mapping[str, str]) -> None:
         """Keep the identity that a tracker has given this run."""
-        known = self._identities() | {tracker: dict(identity)}
-        write_text(self.folder / TRACKING, json.dumps(known, indent=1, sort_keys=True) + "\n")
+        with _LOCK:
+            known = self._identities() | {tracker: dict(identity)}
+            write_text(self.folder / TRACKING, json.dumps(known, indent=1, sort_keys=True) + "\n")
 
     def _identities(self) -> dict[str, Any]:
         path = self.folder / TRACKING

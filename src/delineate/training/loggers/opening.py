@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuse trackers whose packages are not installed.
+    """Refuse trackers whose packages are not installed; unknown names are left to the settings.
 
     Raises:
         UsageError: If there are any; names the extras.
@@ -25,6 +25,7 @@ def check_trackers(names: Sequence[str]) -> None:
     missing = {
         name: [module for module in _load(name).modules if find_spec(module) is None]
         for name in names
+        if name in TRACKERS
     }
     missing = {name: modules for name, modules in missing.items() if modules}
     if missing:
