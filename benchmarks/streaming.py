@@ -10,10 +10,11 @@
 stem folds 4 x 4 pixels, so that it finishes) and samples that process' resident memory; it fails
 above 1.5 GiB over what the process had with the model loaded, and where the largest raster takes
 over 10 % more than the smallest. ``sparse`` does the same for a part of a strip of a raster of
-10^6 x 10^6 pixels. ``speed`` compares the time from file to file with the number of tiles times the
-network's bare time, and with MONAI's `sliding_window_inference` on the whole image in memory, of
-the same tiles, overlap, weights and network (width 16); runs alternate, medians are shown, CPU
-seconds beside them, and the peak of the memory of each in a process of its own. ``exact`` compares
+10^6 x 10^6 pixels. ``speed`` compares the time from file to file with the
+network's bare time (as many calls of it on one tile as there are tiles), and with MONAI's
+`sliding_window_inference` on the whole image in memory, of the same tiles, overlap, weights and
+network (width 16); runs alternate, medians are shown, CPU seconds beside them, and the peak of the
+memory of each in a process of its own. ``exact`` compares
 exact tiling with whole images up to 2048 x 2048 for all local networks. ``kill`` ends a prediction
 by SIGKILL at random instants, resumes it, and compares the bytes.
 """
@@ -38,6 +39,7 @@ import psutil
 import torch
 
 from delineate.distributed import amp_dtype
+from delineate.memory import keep_freed_memory
 from delineate.model_file import SegmentationModel, load_model, save_model
 from delineate.models import build_model
 from delineate.prediction.engines import torch_engine
@@ -45,7 +47,7 @@ from delineate.prediction.predict import predict
 from delineate.prediction.predictor import Predictor
 from delineate.prediction.streaming import stream_bands
 from delineate.prediction.strips import memory_per_pixel, plan_strips
-from delineate.prediction.tile_choice import time_tile
+from delineate.prediction.tile_workers import choose_workers, count_cores
 from delineate.preprocessing import Preprocessing
 from delineate.raster_windows import create_raster, open_raster
 from delineate.task import Task
@@ -172,7 +174,9 @@ def compute_strip(model: Path, scene: Path, num_bands: int) -> None:
         plan = plan_tiles(source.height, source.width, (512, 512), "blended")
         strips = plan_strips(plan, memory_per_pixel(3, 1))
         bands = stream_bands(
-            predictor.tile_probs, source, loaded.preprocessing, plan, strips, num_classes=1
+            *(predictor.tile_probs, source, loaded.preprocessing, plan, strips),
+            num_classes=1,
+            num_workers=choose_workers(count_cores()),
         )
         for _ in range(num_bands):
             next(bands)
@@ -195,6 +199,8 @@ def measure_speed(sides: list[int], repeats: int, width: int, folder: Path) -> b
     model = make_model(folder / "m.safetensors", 1, width=width, depth=4)
     loaded = load_model(model)
     predictor = Predictor(make_engine(loaded), loaded.task, loaded.preprocessing, batch_size=1)
+    tile = np.random.default_rng(0).standard_normal((1, 3, 512, 512), dtype=np.float32)
+    predictor.tile_probs(tile)
     is_met = True
     for side in sides:
         scene = make_scene(folder / "scene.tif", side)
@@ -207,12 +213,12 @@ def measure_speed(sides: list[int], repeats: int, width: int, folder: Path) -> b
             predict(loaded, scene, out=out, overrides=settings, exist_ok=True, device="cpu")  # noqa: B023
 
         def bare() -> None:
-            time_tile(predictor, repeats=max(4, num_tiles // 20))  # noqa: B023
+            with keep_freed_memory():
+                for _ in range(num_tiles):  # noqa: B023
+                    predictor.tile_probs(tile)
 
         for _ in range(repeats):
-            wall, cpu = timed(bare)
-            share = num_tiles / (1 + max(4, num_tiles // 20))
-            runs["bare"].append((wall * share, cpu * share))
+            runs["bare"].append(timed(bare))
             runs["ours"].append(timed(ours))
             runs["MONAI"].append(timed(lambda: slide(loaded, scene, out)))  # noqa: B023
         walls = {name: statistics.median(w for w, _ in times) for name, times in runs.items()}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,27 @@ def test_batches_are_full_in_row_order_and_change_nothing(batch_size: int) -> No
     assert sizes[:-1] == [batch_size] * (len(sizes) - 1)
     reference = Predictor(tile_dependent, BINARY, GREY, tile_size=(16, 16), batch_size=1)
     np.testing.assert_array_equal(probs, reference.predict_probs(noise(40, 40)))
+
+
+@pytest.mark.parametrize(("side", "num_at_once"), [(40, 2), (52, 3), (28, 1)])
+def test_workers_compute_single_tiles_side_by_side_and_change_nothing(
+    side: int, num_at_once: int
+) -> None:
+    threads: list[int] = []
+
+    def engine(tiles: Tensor) -> Tensor:
+        threads.append(threading.get_ident())
+        return tile_dependent(tiles)
+
+    pixels = noise(side, side)
+    valid = pixels[..., 0] > 0.2
+    settings: dict[str, Any] = {"tile_size": (16, 16), "batch_size": 2}
+    predictor = Predictor(engine, BINARY, GREY, num_workers=num_at_once, **settings)
+    probs = predictor.predict_probs(pixels, valid)
+    num_others = len(threads) - threads.count(threading.get_ident())
+    assert num_others == (0 if num_at_once == 1 else len(threads) // num_at_once * num_at_once)
+    reference = Predictor(tile_dependent, BINARY, GREY, **settings)
+    np.testing.assert_array_equal(probs, reference.predict_probs(pixels, valid))
 
 
 def test_the_stride_is_respected_except_at_the_border() -> None:

@@ -74,6 +74,7 @@ def run(
         strips,
         num_classes=classes,
         batch_size=predictor.batch_size,
+        num_workers=predictor.num_workers,
         first=first,
     ):
         assert (result[:, *band.window.slices] == -1).all()
@@ -82,7 +83,7 @@ def run(
         seams += band.seams
         order.append((band.strip, band.row))
     assert threading.active_count() == 1 or not any(
-        thread.name == "delineate-ahead" for thread in threading.enumerate()
+        thread.name.startswith("delineate-") for thread in threading.enumerate()
     )
     return result, seams, order
 
@@ -98,10 +99,11 @@ def run(
     st.integers(1, 5),
     st.sampled_from([1, 4]),
     st.integers(1, 10**7),
+    st.sampled_from([1, 3]),
 )
 def test_bands_are_the_weighted_mean_of_the_tiles(
     height: int, width: int, tile_height: int, tile_width: int, overlap: float, blend: Any,
-    batch_size: int, stride: int, bytes_per_pixel: int,
+    batch_size: int, stride: int, bytes_per_pixel: int, num_workers: int,
 ) -> None:  # fmt: skip
     source = noise_source(height, width)
     predictor = Predictor(
@@ -111,6 +113,7 @@ def test_bands_are_the_weighted_mean_of_the_tiles(
         blend=blend,
         batch_size=batch_size,
         stride=stride,
+        num_workers=num_workers,
     )
     result, _, order = run(predictor, source, bytes_per_pixel=bytes_per_pixel)
     assert order == sorted(order)

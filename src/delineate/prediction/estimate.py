@@ -129,7 +129,8 @@ def _measure(
         widest = max(strip.right - strip.left for strip in plan.strips)
         per_pixel = memory_per_pixel(source.count * source.dtype.itemsize, num_classes)
         tile = choice.tile_size[0] * choice.tile_size[1] * choice.batch_size
-        waiting = 4 * tile * (BATCHES_AHEAD + 2) * (trained.in_channels + num_classes)
+        num_waiting = 2 * BATCHES_AHEAD + 1 + tiled.num_workers
+        waiting = 4 * tile * num_waiting * (trained.in_channels + num_classes)
         memory = rows * widest * per_pixel + waiting + CACHE_BYTES
         pixels = scene.original.height * scene.original.width
         disk = disk_bytes(job, predictor, pixels, scene=scene, options=options)

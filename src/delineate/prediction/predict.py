@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from delineate.errors import DataError, PartialResultError, ShapeError
+from delineate.memory import keep_freed_memory
 from delineate.model_file import SegmentationModel
 from delineate.prediction.estimate import PredictionEstimate, estimate_prediction
 from delineate.prediction.images import predict_image
@@ -125,7 +126,7 @@ def _predict(request: Request, out: Path) -> PredictionSummary:
     failures: list[DataError | ShapeError] = []
     num_pixels = 0
     jobs = [job for job in request.jobs if not request.unfinished.is_finished(job.image)]
-    with progress_bar("tiles", 0) as bar:
+    with progress_bar("tiles", 0) as bar, keep_freed_memory():
         tiles = _TileCount(bar, request)
         for job in jobs:
             try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from delineate.errors import ResourceError, ShapeError, UsageError
+from delineate.prediction.tile_workers import choose_workers, count_cores, side_by_side
 from delineate.tiling import Blend, Span, TilePlan, Tiling, plan_tiles
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class Predictor:
     """One per class, on probabilities; None is 0.5. Multiclass takes the argmax and none."""
     postprocessing: dict[str, Any] = field(default_factory=dict, kw_only=True)
     """Keyword arguments of `postprocess_mask`."""
+    num_workers: int = field(default=1, kw_only=True)
+    """Batches computed at once, on threads that share the cores."""
     device_type: str | None = field(default=None, kw_only=True)
     """What the engine computes on, such as ``cpu`` or ``cuda``, where that is known."""
     estimator: QualityEstimator | None = field(default=None, kw_only=True)
@@ -118,12 +122,31 @@ class Predictor:
             raise ShapeError(f"pixels are {pixels.shape}; they must be (height, width, channels)")
         if grid is not None:
             pixels, valid = grid.resample_image(pixels, valid)
-        image = self.preprocessing.for_image(pixels, valid).network_input(pixels, valid)
-        _, height, width = image.shape
+        preprocessing = self.preprocessing.for_image(pixels, valid)
+        height, width, _ = pixels.shape
         sums = np.zeros((self.task.num_classes, height, width), dtype=np.float32)
-        for batch in _batches(self.plan(height, width), self.batch_size):
-            tiles = np.stack([image[:, r.start : r.stop, c.start : c.stop] for r, c in batch])
-            for (row, col), probs in zip(batch, self.tile_probs(tiles), strict=True):
+        plan = self.plan(height, width)
+        # A few tiles are faster one after the other, each on all cores; so is what would be left
+        # over of as many rounds as there are.
+        num_workers = self.num_workers if plan.num_tiles >= 4 * self.num_workers else 1
+        batches = list(_batches(plan, self.batch_size if num_workers == 1 else 1))
+        num_alone = len(batches) % num_workers
+
+        def compute(
+            batch: list[tuple[Span, Span]],
+        ) -> tuple[list[tuple[Span, Span]], NDArray[np.float32]]:
+            windows = [np.s_[row.start : row.stop, col.start : col.stop] for row, col in batch]
+            tiles = [
+                preprocessing.network_input(
+                    pixels[window], None if valid is None else valid[window]
+                )
+                for window in windows
+            ]
+            return batch, self.tile_probs(as_batch(tiles))
+
+        together = side_by_side(compute, batches[num_alone:], num_workers, depth=1)
+        for batch, tile_probs in chain(map(compute, batches[:num_alone]), together):
+            for (row, col), probs in zip(batch, tile_probs, strict=True):
                 add_tile(sums, probs, row, col)
             if on_tiles is not None:
                 on_tiles(len(batch))
@@ -196,6 +219,11 @@ class Predictor:
         else:
             return probs
         return np.concatenate([self.tile_probs(tiles[:middle]), self.tile_probs(tiles[middle:])])
+
+
+def as_batch(tiles: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return tiles (C, h, w) as one array (B, C, h, w), a single one without a copy."""
+    return tiles[0][None] if len(tiles) == 1 else np.stack(tiles)
 
 
 def add_tile(
@@ -303,6 +331,7 @@ def load_predictor(
         halo=halo,
         thresholds=choose_thresholds(model.task, model.thresholds, threshold),
         postprocessing=prediction.postprocessing.model_dump(),
+        num_workers=choose_workers(count_cores()) if chosen.type == "cpu" else 1,
         device_type=chosen.type,
         estimator=QualityEstimator.from_reference(model.task, model.preprocessing, model.reference),
     )

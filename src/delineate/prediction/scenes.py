@@ -224,6 +224,7 @@ def predict_scene(
             plan.strips,
             num_classes=predictor.task.num_classes,
             batch_size=tiled.batch_size,
+            num_workers=tiled.num_workers,
             first=first,
             on_tiles=on_tiles,
         ):

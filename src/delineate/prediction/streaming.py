@@ -1,9 +1,9 @@
 """Compute the probabilities of a raster band by band, in memory that its size does not change.
 
 The raster is cut into strips of bounded width, each strip into bands, the rows that a row of tiles
-makes final. Three things run at once, each on a thread of its own: reading and normalising tiles,
-the network, and blending, which is the caller's thread, so that what the caller does with a band
-runs beside the network too.
+makes final. Three things run at once, on threads of their own: reading and normalising tiles, the
+network, for several tiles where they share the cores, and blending, which is the caller's thread,
+so that what the caller does with a band runs beside the network too.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from delineate.prediction.ahead import ahead
-from delineate.prediction.predictor import add_tile
+from delineate.prediction.predictor import add_tile, as_batch
 from delineate.prediction.seams import SeamMeter, SeamSums
 from delineate.prediction.strips import Strip
+from delineate.prediction.tile_workers import side_by_side
 from delineate.tiling import Span, TilePlan, Window
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def stream_bands(
     *,
     num_classes: int,
     batch_size: int = 1,
+    num_workers: int = 1,
     first: tuple[int, int] = (0, 0),
     on_tiles: Callable[[int], None] | None = None,
 ) -> Iterator[Band]:
@@ -117,7 +119,8 @@ def stream_bands(
         plan: The tiles.
         strips: Of that plan.
         num_classes: Channels of the probabilities.
-        batch_size: Tiles computed at once.
+        batch_size: Tiles in a batch.
+        num_workers: Batches computed at once.
         first: Strip and row of tiles of the first band that is wanted.
         on_tiles: Called with the number of tiles done since the last call, skipped ones included.
 
@@ -125,12 +128,15 @@ def stream_bands(
         Whatever `tile_probs` and `source.read` raise.
     """
     batches = _read_batches(source, preprocessing, plan, strips, batch_size, first)
-    events = ahead(_compute(tile_probs, ahead(batches, BATCHES_AHEAD)), BATCHES_AHEAD)
+    read = ahead(batches, BATCHES_AHEAD)
+    computed = side_by_side(_computing(tile_probs), read, num_workers, BATCHES_AHEAD)
+    # Workers have threads of their own; one worker is to compute beside the blending too.
+    events = computed if num_workers > 1 else ahead(computed, BATCHES_AHEAD)
     blender = None
     # One for all strips: two at once would be the peak of the memory.
     height = max(row.kept_stop - row.kept_start for row in plan.rows)
     room = np.empty((num_classes, height, max(s.stop - s.start for s in strips)), np.float32)
-    with closing(events):
+    with closing(read), closing(events):
         for event in events:
             if blender is None or blender.number != event.strip:
                 blender = _Blender(event.strip, strips[event.strip], plan, event.row, room)
@@ -218,16 +224,20 @@ class _Rows:
             valid = self.valid[:, left:right]
             pixels = self.pixels[:, left:right]
             tiles.append(preprocessing.network_input(pixels, None if valid.all() else valid))
-        return _Batch(number, row, cols, np.stack(tiles))
+        return _Batch(number, row, cols, as_batch(tiles))
 
 
-def _compute(
-    tile_probs: TileProbs, events: Iterator[_Batch | _RowEnd]
-) -> Iterator[_Batch | _RowEnd]:
-    for event in events:
+def _computing(
+    tile_probs: TileProbs,
+) -> Callable[[_Batch | _RowEnd], _Batch | _RowEnd]:
+    """Return what puts the probabilities in the place of a batch's tiles."""
+
+    def compute(event: _Batch | _RowEnd) -> _Batch | _RowEnd:
         if isinstance(event, _Batch):
             event.arrays = tile_probs(event.arrays)
-        yield event
+        return event
+
+    return compute
 
 
 class _Blender:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from delineate.errors import DataError, UsageError
+from delineate.memory import keep_freed_memory
 from delineate.model_file import FILE_NAME
 from delineate.processes import Team, choose_team_device, count_restarts, join_team
 from delineate.progress import ProgressDisplay, quiet
@@ -17,7 +18,6 @@ from delineate.training.assembly import assemble
 from delineate.training.checkpoint import find_checkpoint, remove_checkpoints, sweep_debris
 from delineate.training.fitting import fit
 from delineate.training.interruption import Interruption
-from delineate.training.memory import keep_freed_memory
 from delineate.training.preparation import Preparation, prepare, reopen
 from delineate.training.results import write_results
 from delineate.training.resuming import (

@@ -1,4 +1,4 @@
-"""How the C library hands out memory while a network is trained on a CPU."""
+"""How the C library hands out memory while a network computes on a CPU."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def keep_freed_memory() -> Iterator[None]:
     """Keep freed memory for the next step instead of giving it back, while the block runs.
 
     By default glibc maps each large tensor afresh and unmaps it when it is freed, so that the
-    system clears the same pages in every step: a third of a U-Net's step. Elsewhere than on
-    glibc nothing is changed.
+    system clears the same pages again and again: a third of a U-Net's training step, a fifth of a
+    tile's prediction. Elsewhere than on glibc nothing is changed.
     """
     library = _find_glibc()
     if library is None:

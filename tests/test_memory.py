@@ -1,6 +1,6 @@
 import torch
 
-from delineate.training.memory import keep_freed_memory
+from delineate.memory import keep_freed_memory
 
 
 def test_values_are_the_same_while_memory_is_kept():
