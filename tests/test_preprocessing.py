@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,52 @@ class TestChannels:
     def test_images_without_a_channel_axis_are_refused(self) -> None:
         with pytest.raises(ShapeError, match=r"\(H, W, C\)"):
             convert_channels(noise((4, 4)), 1)
+
+
+class TestClipping:
+    def clipped(self, dtype: type = np.uint16) -> Preprocessing:
+        images = [noise((32, 32, 2), dtype, high=250, seed=seed) for seed in range(3)]
+        return measure_preprocessing(images).with_clip(
+            [(50.0, 200.0), (20.0, 120.0)], [125.0, 70.0], [40.0, 30.0]
+        )
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+    def test_values_beyond_the_bounds_count_as_the_bounds(self, dtype: type) -> None:
+        pixels = noise((16, 16, 2), dtype, high=250, seed=9)
+        out = self.clipped(dtype)(pixels)
+        bounded = np.clip(pixels.astype(np.float64), [50, 20], [200, 120])
+        expected = (bounded - [125, 70]) / [40, 30]
+        np.testing.assert_allclose(out, expected.transpose(2, 0, 1), atol=2e-6)
+
+    def test_scaling_first_is_the_same(self) -> None:
+        pixels = noise((16, 16, 2), np.uint16, high=250, seed=9)
+        made = self.clipped()
+        two_steps = made.normalise(made.scale(pixels))
+        np.testing.assert_allclose(two_steps, made.normalise_raw(pixels), atol=1e-5)
+
+    def test_an_image_normalised_by_itself_is_clipped_first(self) -> None:
+        pixels = noise((16, 16, 2), np.uint16, high=250, seed=9)
+        made = replace(self.clipped(), kind="image")
+        bounded = np.clip(pixels.astype(np.float64), [50, 20], [200, 120])
+        expected = (bounded - bounded.mean(axis=(0, 1))) / bounded.std(axis=(0, 1))
+        np.testing.assert_allclose(made(pixels), expected.transpose(2, 0, 1), atol=1e-4)
+
+    def test_it_is_stored_and_older_files_clip_nothing(self) -> None:
+        made = self.clipped()
+        document = json.loads(json.dumps(made.as_dict()))
+        assert Preprocessing.from_dict(document) == made
+        del document["clip"]
+        assert Preprocessing.from_dict(document).clip == ()
+
+    def test_a_constant_channel_keeps_its_value_range(self) -> None:
+        made = Preprocessing(1).with_clip([(7.0, 7.0)], [7.0], [0.0])
+        assert made.clip == ((0.0, 1.0),)
+        assert made.std == (1.0,)
+
+    @pytest.mark.parametrize("clip", [((1.0, 0.0),), ((0.0, 1.0), (0.0, 1.0)), ((0.0, np.nan),)])
+    def test_bounds_that_do_not_fit_are_refused(self, clip: tuple[tuple[float, float], ...]) -> None:
+        with pytest.raises(UsageError, match="two rising numbers"):
+            Preprocessing(1, clip=clip)
 
 
 class TestApplication:

@@ -152,8 +152,7 @@ class TrainingConfig(Config):
     accumulation: PositiveInt = 1
     """Batches whose gradients are summed before a step."""
     memory_gib: Annotated[float, Field(gt=0)] | None = None
-    """Memory that a step may take, in GiB, for which the plan makes batches, network and patches
-    smaller; None takes what is free."""
+    """Memory that a step may take, in GiB, to which the plan keeps; None takes what is free."""
     foreground_odds: Fraction = 0.33
     """Share of the patches that are centred on a foreground pixel, classes drawn evenly."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3

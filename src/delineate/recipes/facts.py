@@ -104,9 +104,9 @@ class Facts:
 
     @property
     def closing_radii(self) -> tuple[int, ...]:
-        """Radii that close gaps in the thinnest class up to its width, the largest exactly so."""
+        """Radii of closings that bridge gaps in the thinnest class, up to those of its width."""
         width = self.thinnest[1].typical_width if self.thinnest else 0.0
-        largest = max(1, math.ceil(width / 2))
+        largest = max(1, round(width / 2))
         return tuple(sorted({0, 1, *(math.ceil(largest * share) for share in (0.5, 1.0))}))
 
     @property

@@ -99,7 +99,7 @@ REDUCTIONS: tuple[Reduction, ...] = (
         "fewer tiles at once",
         "prediction.batch_size",
         _halve_tile_batch,
-        "{tile_batch} at once give the same masks",
+        "{tile_batch} at once, with the same masks",
         of_tiles=True,
     ),
     Reduction(
@@ -247,13 +247,17 @@ def _values(settings: Settings) -> dict[str, object]:
 
 
 def _describe_step(settings: Settings) -> str:
+    size = settings.training.batch_size
+    patches = "1 patch" if size == 1 else f"{size} patches"
     return (
-        "a step of {batch_size} patches of {patch_height} x {patch_width} pixels, width {width},"
-    ).format_map(_values(settings))
+        "a step of {batch_size} of {patch_height} x {patch_width} pixels, width {width},"
+    ).format_map(_values(settings) | {"batch_size": patches})
 
 
 def _describe_tiles(settings: Settings) -> str:
-    text = "predicting {tile_batch} tiles of {tile_height} x {tile_width} pixels at once"
+    size = settings.prediction.batch_size
+    tiles = "a tile" if size == 1 else f"{size} tiles at once"
+    text = f"predicting {tiles}, of {{tile_height}} x {{tile_width}} pixels,"
     return text.format_map(_values(settings))
 
 

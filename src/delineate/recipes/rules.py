@@ -275,7 +275,10 @@ RULES: tuple[Rule, ...] = (
             "objects of up to {object_extent} pixels are whole in one tile or another where tiles "
             f"of {USUAL_TILE} have {{overlap:.0%}} in common"
         ),
-        finding="images of up to {largest_side} pixels, objects of up to {object_extent}",
+        finding=(
+            "images of up to {largest_side} pixels; of the objects that half a tile holds the "
+            "largest have {object_extent}"
+        ),
         bound=(
             f"images above {LARGEST_TILE}, objects from {USUAL_OVERLAP * USUAL_TILE:.0f} to "
             f"{LARGEST_OVERLAP * USUAL_TILE:.0f} pixels"
