@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from delineate.cli.display import (
     print_comparison,
+    print_cross_validation,
     print_diagnosis,
     print_estimate,
     print_evaluation,
@@ -174,6 +175,7 @@ def train(
     config: Path | None = None,
     time: str | None = None,
     epochs: int | None = None,
+    folds: int | None = None,
     seed: int | None = None,
     device: str = "auto",
     recipe: str = "generic",
@@ -190,8 +192,13 @@ def train(
         data: A folder, a data.yaml or a CSV of paths; may be left out with --resume.
         run: Folder that the run is written to; a new one under runs/ unless given.
         config: YAML file of settings; flags go over it.
-        time: Length of the training, such as 90s, 10m or 1h30m, validation included.
-        epochs: Length of the training in epochs, instead of a time.
+        time: Length of the training, such as 90s, 10m or 1h30m, validation included; of all folds
+            together where there are folds.
+        epochs: Length of the training in epochs, instead of a time; of each fold.
+        folds: Cross-validation: divide the images but those of the test split into so many folds,
+            such as 5; train once without each, in RUN/fold-1 and so on; and join the networks to
+            one model. RUN/out-of-fold holds the predictions of all images by networks that have not
+            seen them, their report, and the labels that they contradict.
         seed: Seed of the weights, the patches and the augmentation.
         device: auto, cpu, cuda, cuda:1, mps.
         recipe: generic, medical, aerial, thin, defect, or a YAML file of settings.
@@ -200,22 +207,29 @@ def train(
         exist_ok: Write over an earlier run in the same folder.
         overrides: The settings that flags named.
     """
+    from delineate.training.run_folder import is_cross_validation
+
+    settings: dict[str, Any] = {
+        "run": run,
+        "config": config,
+        "time": time,
+        "epochs": epochs,
+        "seed": seed,
+        "device": device,
+        "recipe": recipe,
+        "misses_cost_more": misses_cost_more,
+        "resume": resume,
+        "exist_ok": exist_ok,
+        "overrides": overrides,
+    }
+    if folds is not None or (resume and run is not None and is_cross_validation(run)):
+        from delineate.training.folds.cross_validation import cross_validate
+
+        print_cross_validation(cross_validate(data, folds=folds, **settings))
+        return
     from delineate.training.trainer import train as run_training
 
-    result = run_training(
-        data,
-        run=run,
-        config=config,
-        time=time,
-        epochs=epochs,
-        seed=seed,
-        device=device,
-        recipe=recipe,
-        misses_cost_more=misses_cost_more,
-        resume=resume,
-        exist_ok=exist_ok,
-        overrides=overrides,
-    )
+    result = run_training(data, **settings)
     if speaks():
         print_training(result)
 
@@ -295,7 +309,7 @@ def evaluate(
         objective: What tuning makes best: dice, dice_per_image, iou, f_beta,
             recall_at_precision, cost or object_f1.
         out: Folder for metrics.json and report.html; evaluation-SPLIT beside the model unless
-            given.
+            given, evaluation-SPLIT-NAME for data that the model was not made of.
         device: auto, cpu, cuda, cuda:1, mps.
         overrides: The settings that flags named.
     """

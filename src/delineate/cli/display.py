@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from delineate.prediction.estimate import PredictionEstimate
     from delineate.prediction.predict import PredictionSummary
     from delineate.recipes.plan_folder import PlanResult
+    from delineate.training.folds.cross_validation import CrossValidation
     from delineate.training.trainer import TrainingResult
 
 SCORES = ("dice", "iou", "precision", "recall")
@@ -84,6 +85,33 @@ def print_training(result: TrainingResult) -> None:
         f"{result.best_epoch}, on the validation split {scores}"
     )
     console.print(f"run    {result.run}\nmodel  {result.model}")
+
+
+def print_cross_validation(result: CrossValidation) -> None:
+    """Print how good the folds are, which labels look wrong, and where everything is."""
+    from delineate.comparison import show_interval
+
+    console = Console(soft_wrap=True)
+    table = Table(box=box.SIMPLE)
+    for heading in ("fold", "images held out", "Dice"):
+        table.add_column(heading, justify="left" if heading == "fold" else "right")
+    for fold in result.folds:
+        table.add_row(Text(str(fold.run)), str(fold.num_images), _number(fold.dice))
+    console.print(table)
+    console.print(
+        f"all {result.validation['num_images']} images, each by the network that has not seen it: "
+        f"Dice {show_interval(result.dice)}"
+    )
+    if result.suspects:
+        console.print(f"labels to look at, of {len(result.suspects)} in {result.suspects_path}:")
+    for one in result.suspects[:NUM_WARNED]:
+        where = f"{one.image}, row {one.row}, column {one.col}, {one.num_pixels} pixels"
+        what = f"labelled {one.label}, predicted {one.suggestion} ({one.probability:.2f})"
+        console.print(f"  {where}: {what}", markup=False, highlight=False)
+    console.print(
+        f"run    {result.run}, {result.seconds:.0f} s\nreport {result.report}\n"
+        f"model  {result.model}, the mean of {len(result.folds)} networks"
+    )
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -185,6 +213,13 @@ def print_evaluation(evaluation: Evaluation) -> None:
         console.print(Text(f"warning: {alert}", style="bold yellow"))
     for choice in evaluation.choices:
         console.print(choice, markup=False, highlight=False)
+    if not metrics["data"].get("is_own", True):
+        console.print(
+            f"data       {metrics['data']['name']} is not what the model was made of: its results "
+            "have a folder of their own, and the model card stays as it is",
+            markup=False,
+            highlight=False,
+        )
     if evaluation.tuned_model is not None:
         console.print(f"model      {evaluation.tuned_model}, the one that was given is unchanged")
     console.print(f"metrics    {evaluation.metrics_path}\nreport     {evaluation.report_path}")

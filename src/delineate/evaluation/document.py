@@ -225,6 +225,8 @@ class DataPart(_Part):
     """SHA-256 over the names and contents of the images and masks of the split."""
     unit: str | None = None
     """Of distances, where all files tell the size of a pixel."""
+    is_own: bool = True
+    """Whether the model was made of this data set, of its other splits."""
 
 
 class ModelPart(_Part):

@@ -25,6 +25,7 @@ from delineate.evaluation.details import DetailCollector
 from delineate.evaluation.image_counts import save_image_counts
 from delineate.evaluation.intervals import score_intervals
 from delineate.evaluation.model_card import write_model_card
+from delineate.evaluation.own_data import choose_folder, is_own_data
 from delineate.evaluation.report import build_report
 from delineate.evaluation.report_examples import picture_size, shrink_probs
 from delineate.evaluation.result import Evaluation, Example, Rank, SplitName
@@ -99,7 +100,8 @@ def evaluate(
         model: A model, a model file or a run folder.
         data: A folder, a `data.yaml` or a CSV of paths.
         split: ``train``, ``val`` or ``test``.
-        out: Folder for the results; None takes ``evaluation-<split>`` beside the model file.
+        out: Folder for the results; None takes ``evaluation-<split>`` beside the model file, with
+            the name of the data set behind it where that is not the one the model was made of.
         device: ``auto``, ``cpu``, ``cuda``, ...
         tune: Whether to choose thresholds, post-processing and temperature; on ``val`` only.
         objective: What tuning is to make best; None takes ``evaluation.tuning.objective``.
@@ -123,7 +125,6 @@ def evaluate(
     model_path = None if isinstance(model, SegmentationModel) else find_model_file(Path(model))
     if model_path is None and out is None:
         raise UsageError("a model in memory has no folder; say with out where results go")
-    folder = Path(out) if out is not None else cast(Path, model_path).parent / f"evaluation-{split}"
 
     from delineate.data.cache import ImageCache
     from delineate.data.inventory import build_inventory, read_data_file
@@ -148,6 +149,12 @@ def evaluate(
     images = ImageCache(
         samples, decoder, limit_gib=settings.data.cache_gib, description=f"reading {split} images"
     )
+    is_own, digest = is_own_data(loaded, data), digest_samples(samples)
+    if out is not None:
+        folder = Path(out)
+    else:
+        beside = cast(Path, model_path).parent
+        folder = choose_folder(beside, split, data, digest, is_own=is_own)
     spacings = [read_spacing(sample.image) for sample in samples]
     is_native = settings.data.resolution == "native"
     trained_at = None if is_native else loaded.preprocessing.pixel_size
@@ -191,8 +198,9 @@ def evaluate(
         split=cast(SplitName, split),
         data={
             "name": data.resolve().name,
-            "digest": digest_samples(samples),
+            "digest": digest,
             "unit": common_unit(spacings),
+            "is_own": is_own,
         },
         model=describe_model(loaded, model_path),
         prediction=describe_prediction(predictor),
@@ -214,7 +222,8 @@ def evaluate(
 def write_evaluation(evaluation: Evaluation) -> None:
     """Write `metrics.json` and `report.html` into the evaluation's folder.
 
-    Where that folder lies in a run folder, the model card there gets the new numbers.
+    Where that folder lies in a run folder, the model card there gets the new numbers, if they are
+    of the data that the model was made of.
     """
     text = json.dumps(
         evaluation.metrics, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False
@@ -224,7 +233,8 @@ def write_evaluation(evaluation: Evaluation) -> None:
     save_image_counts(
         evaluation.folder, evaluation.split, evaluation.scores.images, evaluation.groups
     )
-    if (evaluation.folder.parent / FILE_NAME).is_file():
+    is_own = evaluation.data.get("is_own", True)
+    if is_own and (evaluation.folder.parent / FILE_NAME).is_file():
         write_model_card(evaluation.folder.parent)
 
 

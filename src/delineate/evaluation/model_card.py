@@ -223,7 +223,7 @@ def _read_training(run: Path) -> list[str]:
 
 
 def _read_all(run: Path) -> list[dict[str, Any]]:
-    """Return the evaluations in the run folder that this version can read."""
+    """Return the evaluations on the model's own data in the run folder, as far as readable."""
     found = []
     for path in sorted(run.glob("*/metrics.json")):
         try:
@@ -232,4 +232,8 @@ def _read_all(run: Path) -> list[dict[str, Any]]:
             continue
         found.append(document.model_dump())
     digest = digest_file(run / FILE_NAME)
-    return [metrics for metrics in found if metrics["model"]["digest"] == digest]
+    return [
+        metrics
+        for metrics in found
+        if metrics["model"]["digest"] == digest and metrics["data"]["is_own"]
+    ]
