@@ -10,11 +10,11 @@
 stem folds 4 x 4 pixels, so that it finishes) and samples that process' resident memory; it fails
 above 1.5 GiB over what the process had with the model loaded, and where the largest raster takes
 over 10 % more than the smallest. ``sparse`` does the same for a part of a strip of a raster of
-10^6 x 10^6 pixels. ``speed`` compares the time from file to file with the
-network's bare time (as many calls of it on one tile as there are tiles), and with MONAI's
-`sliding_window_inference` on the whole image in memory, of the same tiles, overlap, weights and
-network (width 16); runs alternate, medians are shown, CPU seconds beside them, and the peak of the
-memory of each in a process of its own. ``exact`` compares
+10^6 x 10^6 pixels. ``speed`` compares the time from file to file with the bare
+time of the network as it is in the file and of the engine that `predict` makes of it (as many calls
+on one tile as there are tiles), and with MONAI's `sliding_window_inference` on the whole image in
+memory, of the same tiles, overlap and network (width 16); runs alternate, medians are shown, CPU
+seconds beside them, and the peak of the memory of each in a process of its own. ``exact`` compares
 exact tiling with whole images up to 2048 x 2048 for all local networks. ``kill`` ends a prediction
 by SIGKILL at random instants, resumes it, and compares the bytes.
 """
@@ -44,7 +44,7 @@ from delineate.model_file import SegmentationModel, load_model, save_model
 from delineate.models import build_model
 from delineate.prediction.engines import torch_engine
 from delineate.prediction.predict import predict
-from delineate.prediction.predictor import Predictor
+from delineate.prediction.predictor import Predictor, load_predictor
 from delineate.prediction.streaming import stream_bands
 from delineate.prediction.strips import memory_per_pixel, plan_strips
 from delineate.prediction.tile_workers import choose_workers, count_cores
@@ -184,7 +184,7 @@ def compute_strip(model: Path, scene: Path, num_bands: int) -> None:
 
 
 def make_engine(model: SegmentationModel) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return what `predict` computes with, in the precision that it takes on this device."""
+    """Return the network as it is in the file, in the precision that `predict` takes here."""
     device = torch.device("cpu")
     return torch_engine(model.network, device, amp_dtype(device))
 
@@ -198,27 +198,30 @@ def timed(work: Callable[[], Any]) -> tuple[float, float]:
 def measure_speed(sides: list[int], repeats: int, width: int, folder: Path) -> bool:
     model = make_model(folder / "m.safetensors", 1, width=width, depth=4)
     loaded = load_model(model)
-    predictor = Predictor(make_engine(loaded), loaded.task, loaded.preprocessing, batch_size=1)
+    bare = Predictor(make_engine(loaded), loaded.task, loaded.preprocessing, batch_size=1)
+    engine = load_predictor(loaded, device="cpu")
     tile = np.random.default_rng(0).standard_normal((1, 3, 512, 512), dtype=np.float32)
-    predictor.tile_probs(tile)
+    bare.tile_probs(tile)
     is_met = True
     for side in sides:
         scene = make_scene(folder / "scene.tif", side)
         out = folder / "out.tif"
         num_tiles = plan_tiles(side, side, (512, 512), "blended", stride=16).num_tiles
-        runs: dict[str, list[tuple[float, float]]] = {"bare": [], "ours": [], "MONAI": []}
+        names = ("bare", "engine", "ours", "MONAI")
+        runs: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
         settings = {"prediction": {"tiling": "blended", "batch_size": 1}}
 
         def ours() -> None:
             predict(loaded, scene, out=out, overrides=settings, exist_ok=True, device="cpu")  # noqa: B023
 
-        def bare() -> None:
+        def compute(predictor: Predictor) -> None:
             with keep_freed_memory():
                 for _ in range(num_tiles):  # noqa: B023
                     predictor.tile_probs(tile)
 
         for _ in range(repeats):
-            runs["bare"].append(timed(bare))
+            runs["bare"].append(timed(lambda: compute(bare)))
+            runs["engine"].append(timed(lambda: compute(engine)))
             runs["ours"].append(timed(ours))
             runs["MONAI"].append(timed(lambda: slide(loaded, scene, out)))  # noqa: B023
         walls = {name: statistics.median(w for w, _ in times) for name, times in runs.items()}
@@ -226,7 +229,7 @@ def measure_speed(sides: list[int], repeats: int, width: int, folder: Path) -> b
         print(f"{side} x {side}, {num_tiles} tiles of 512, width {width}:")
         for name in runs:
             memory = ""
-            if name != "bare":
+            if name in ("ours", "MONAI"):
                 ready = folder / "ready"
                 arguments = [f"_{name.lower()}", str(model), str(scene), str(out), str(ready)]
                 peak, base, _ = watch(arguments, ready)

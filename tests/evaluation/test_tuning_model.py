@@ -120,7 +120,9 @@ def test_what_was_predicted_is_recalled_as_far_as_there_is_room(memory: int) -> 
     calls: list[float] = []
 
     class Counting:
-        def predict_probs(self, pixels: np.ndarray, valid: object = None, grid: object = None) -> np.ndarray:
+        def predict_probs(
+            self, pixels: np.ndarray, valid: object = None, grid: object = None
+        ) -> np.ndarray:
             calls.append(float(pixels.max()))
             return np.full((1, 2, 3), pixels.max(), np.float32)
 

@@ -299,6 +299,7 @@ def load_predictor(
     from delineate.config import build_settings, merge_settings
     from delineate.distributed import amp_dtype, choose_device
     from delineate.model_file import SegmentationModel, load_model
+    from delineate.models.folding import fold_norms
     from delineate.prediction.engines import torch_engine
     from delineate.prediction.quality import QualityEstimator
     from delineate.prediction.tile_choice import choose_tiling, network_halo, wanted_tiling
@@ -314,7 +315,7 @@ def load_predictor(
     merged = merge_settings({"prediction": stored}, {"prediction": given})
     prediction = build_settings(merged).prediction
     halo = network_halo(model.network) if prediction.views == "one" else None
-    engine = torch_engine(model.network, chosen, amp_dtype(chosen, amp))
+    engine = torch_engine(fold_norms(model.network), chosen, amp_dtype(chosen, amp))
     stride = int(getattr(model.network, "stride", 1))
     return Predictor(
         average_views(engine, model.task, prediction.views),
