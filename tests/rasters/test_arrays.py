@@ -106,3 +106,38 @@ def test_archives_hold_one_array(tmp_path: Path) -> None:
     (tmp_path / "cut.npz").write_bytes(file.getvalue()[:300])
     with pytest.raises(UnreadableFileError, match="damaged"):
         read_image(tmp_path / "cut.npz")
+
+
+def test_archives_that_cannot_be_unpacked_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, np.zeros((20, 20)))
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    for offset, value, says in ((8, 1, "encrypted"), (10, 99, "compression")):
+        changed = bytearray(content)
+        # Flags and method stand in the file's own header and, two bytes later, in the directory.
+        changed[offset - 2] = changed[entry + offset] = value
+        path.write_bytes(changed)
+        for read in (read_image, read_size):
+            with pytest.raises(UnreadableFileError, match=f"cannot be unpacked .*{says}"):
+                read(path)
+
+
+def test_a_header_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    text = b"-" * 9000 + b"1"
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    with pytest.raises(UnreadableFileError, match="damaged"):
+        read_image(tmp_path / "x.npy")
+
+
+def test_a_mistake_of_the_program_is_not_taken_for_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "x.npz", np.zeros((20, 20)))
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(np.lib.format, "read_array", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        read_image(tmp_path / "x.npz")

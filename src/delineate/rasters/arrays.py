@@ -65,10 +65,20 @@ def _open(path: Path, kind: str) -> Iterator[IO[bytes]]:
                     f"{path} holds {len(names)} arrays ({listed}) and an image is one; save it "
                     "alone"
                 )
-            with archive.open(names[0]) as file:
+            with _open_member(archive, names[0], path) as file:
                 yield file
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, *DECODING_ERRORS) as error:
+    except (zipfile.BadZipFile, *DECODING_ERRORS) as error:
         raise damaged(path, error) from error
+
+
+def _open_member(archive: zipfile.ZipFile, name: str, path: Path) -> IO[bytes]:
+    try:
+        return archive.open(name)
+    except RuntimeError as error:
+        # Also NotImplementedError: encrypted, or packed in a way that the library does not know.
+        raise UnreadableFileError(
+            f"{path} holds {name} so that it cannot be unpacked ({error}); save it by numpy.savez"
+        ) from error
 
 
 def _read_shape(file: IO[bytes], path: Path) -> tuple[tuple[int, int], int, np.dtype[Any]]:
@@ -83,7 +93,11 @@ def _read_shape(file: IO[bytes], path: Path) -> tuple[tuple[int, int], int, np.d
             f"{path} is of NumPy's format {version[0]}.{version[1]}, which is not read; save it "
             "as a plain array of numbers"
         )
-    shape, _, dtype = read_header(file)
+    try:
+        shape, _, dtype = read_header(file)
+    except (RecursionError, MemoryError) as error:
+        # Python's parser, which numpy gives the header to, raises these where it nests too deeply.
+        raise damaged(path, error) from error
     if dtype.kind not in "biuf":
         raise UnreadableFileError(
             f"{path} holds {dtype} and an image is whole or floating-point numbers; save it as such"
