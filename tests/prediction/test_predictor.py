@@ -272,6 +272,12 @@ def test_a_predictor_is_as_the_model_says_unless_told(tmp_path: Path) -> None:
     np.testing.assert_array_equal(plain.predict_probs(pixels), expected)
 
 
+def test_a_batch_is_for_devices_that_gain_from_it() -> None:
+    model = make_model(prediction={"batch_size": 6})
+    assert load_predictor(model, device="cpu").batch_size == 1
+    assert load_predictor(model, device="cpu", batch_size=3).batch_size == 3
+
+
 def test_tiles_of_a_real_network_agree_with_the_whole_image_away_from_seams() -> None:
     model = make_model()
     pixels = noise(64, 96)

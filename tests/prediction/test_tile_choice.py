@@ -75,11 +75,6 @@ def test_what_the_user_says_stays() -> None:
         choose_tiles(make(None), "exact", ()).apply(make(None)).plan(2000, 2000)
 
 
-def test_a_batch_is_for_devices_that_gain_from_it() -> None:
-    assert choose_tiles(make(None, batch_size=4, device_type="cpu"), "auto", ()).batch_size == 1
-    assert choose_tiles(make(None, batch_size=4, device_type="cuda"), "auto", ()).batch_size == 4
-
-
 def test_an_overlap_asks_for_blended_tiles() -> None:
     assert wanted_tiling({}, {}) == "auto"
     assert wanted_tiling({"tiling": "exact", "overlap": 0.5}, {}) == "exact"

@@ -290,7 +290,8 @@ def load_predictor(
         threshold: On probabilities, for all classes or one per class; not for multiclass.
         amp: Reduced precision; auto takes what the device has in hardware.
         **settings: Fields of `PredictionConfig`; None leaves a field as it is. ``tile_size`` may
-            be one number for both sides, ``postprocessing`` a part of its fields.
+            be one number for both sides, ``postprocessing`` a part of its fields. The batch size
+            that a model remembers is for GPUs.
 
     Raises:
         ModelFileError: If the model file is refused.
@@ -324,7 +325,10 @@ def load_predictor(
         tile_size=prediction.tile_size,
         overlap=prediction.overlap,
         blend=prediction.blend,
-        batch_size=prediction.batch_size,
+        # A batch gains nothing on a CPU and takes its memory.
+        batch_size=1
+        if chosen.type == "cpu" and "batch_size" not in given
+        else prediction.batch_size,
         tiling=choose_tiling(
             wanted_tiling(model.prediction, given), prediction.tile_size, halo, stride
         ),

@@ -91,8 +91,7 @@ def choose_tiles(predictor: Predictor, wanted: str, given: Collection[str]) -> T
         given: Names of the settings that the user gave, which stay as they are.
     """
     halo = predictor.halo
-    # A batch gains nothing on a CPU and takes its memory.
-    batch_size = predictor.batch_size if "batch_size" in given or _has_gpu(predictor) else 1
+    batch_size = predictor.batch_size
     fixed = predictor.tile_size
     if wanted == "auto" and halo is None:
         reason = "the network normalises over whole tiles, so that no tiling of it can be exact"
@@ -110,7 +109,7 @@ def choose_tiles(predictor: Predictor, wanted: str, given: Collection[str]) -> T
         return TileChoice("blended", fixed, batch_size, reason)
     side = -(-least // predictor.stride) * predictor.stride
     if len(sides) > 1:
-        side = _fastest(predictor, sides, batch_size)
+        side = _fastest(predictor, sides)
     elif sides:
         side = sides[0]
     reason = f"the network is local, its halo {halo} pixels"
@@ -129,12 +128,12 @@ def time_tile(predictor: Predictor, *, repeats: int = 2) -> float:
     return min(seconds) / predictor.batch_size
 
 
-def _fastest(predictor: Predictor, sides: list[int], batch_size: int) -> int:
+def _fastest(predictor: Predictor, sides: list[int]) -> int:
     halo = predictor.halo or 0
     best, least = sides[0], float("inf")
     start = time.monotonic()
     for side in sides:
-        tried = replace(predictor, tile_size=(side, side), batch_size=batch_size)
+        tried = replace(predictor, tile_size=(side, side))
         kept = (side - 2 * halo) ** 2
         cost = time_tile(tried, repeats=1) / kept
         if cost < least:
@@ -142,7 +141,3 @@ def _fastest(predictor: Predictor, sides: list[int], batch_size: int) -> int:
         if time.monotonic() - start > MAX_SECONDS:
             break
     return best
-
-
-def _has_gpu(predictor: Predictor) -> bool:
-    return predictor.device_type not in (None, "cpu")
