@@ -199,6 +199,18 @@ def test_other_settings_are_refused_with_the_difference(circles, settings, tmp_p
         train(run=run, resume=True)
 
 
+def test_checkpoints_of_an_earlier_run_are_not_gone_on_with(
+    circles, settings, tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    start_and_cut(circles, run, settings, monkeypatch, 6)
+    with monkeypatch.context() as patch:
+        cut_after(patch, 2)
+        with pytest.raises(CutError):
+            train(circles, run=run, epochs=EPOCHS, seed=4, overrides=settings, exist_ok=True)
+    assert sorted(path.name for path in (run / FOLDER).iterdir()) == ["step-1", "step-2"]
+
+
 def test_settings_that_only_change_the_speed_may_differ(
     circles, whole, settings, tmp_path, monkeypatch
 ):

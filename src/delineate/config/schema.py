@@ -73,6 +73,11 @@ class DataConfig(Config):
     time."""
     num_workers: int | None = None
     """Processes that load data; None sets it from the machine."""
+    worker_timeout: Seconds = 600.0
+    """Time that a batch of theirs is waited for (10m); 0 waits for ever."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """What becomes of a training image that is damaged or changed while training runs: an error,
+    or it is left out and listed, up to 1 % of them."""
 
 
 class SpatialConfig(Config):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from delineate.data.inventory import Sample
     from delineate.data.masks import MaskDecoder
+    from delineate.data.memory import ImageFacts
 
 _CACHED_DTYPES = ("uint8", "uint16", "int16", "float32")
 
@@ -74,7 +75,8 @@ class ImageCache(Sequence[DecodedSample]):
     """The labelled images of a split, decoded once where memory allows.
 
     Every sample is decoded when the cache is made, so that a bad file is found before training
-    starts; those past the limit are decoded again whenever they are asked for.
+    starts; those past the limit are decoded again whenever they are asked for, and refused where
+    they are no longer what they were.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class ImageCache(Sequence[DecodedSample]):
         *,
         limit_gib: float = 4.0,
         resample: Callable[[int, DecodedSample], DecodedSample] | None = None,
+        facts: ImageFacts | None = None,
         description: str = "reading images",
     ) -> None:
         """Decode all samples.
@@ -94,6 +97,8 @@ class ImageCache(Sequence[DecodedSample]):
             limit_gib: Memory for decoded images and targets, in GiB (2^30 bytes).
             resample: Given the position of a sample and the sample as decoded, returns what is
                 kept of it: the same on another grid. None keeps it as it is.
+            facts: What an earlier cache has found out. If it was of the same samples, that stands,
+                and those which are no longer what they were are `lost` instead of refused.
             description: What the progress display says.
 
         Raises:
@@ -118,12 +123,14 @@ class ImageCache(Sequence[DecodedSample]):
         """Digest of each image and its target, of every byte."""
         self.num_valid_pixels = 0
         """Pixels that count, over all images."""
+        self.lost: dict[int, str] = {}
+        """Images that are no longer what they were, and why; asked for, they raise that."""
         self._decoder = decoder
         self._resample = resample
         self._limit = limit_gib * 2**30
         self._num_bytes = 0
         self._kept: dict[int, DecodedSample] = {}
-        self._fill(description)
+        self._fill(description, facts)
 
     @property
     def num_cached(self) -> int:
@@ -137,7 +144,20 @@ class ImageCache(Sequence[DecodedSample]):
         if index < 0 or index >= len(self.samples):
             raise IndexError(index)
         kept = self._kept.get(index)
-        return kept if kept is not None else self._brought(index, self._load(index))
+        if kept is not None:
+            return kept
+        if index in self.lost:
+            raise DataError(self.lost[index])
+        image = self._brought(index, self._load(index))
+        if _digest_content(image) != self.contents[index]:
+            raise DataError(self._say_changed(index))
+        return image
+
+    def _say_changed(self, index: int) -> str:
+        return (
+            f"image {self.samples[index].image} or its mask is another than when training began; "
+            "put the file back"
+        )
 
     def _load(self, index: int) -> DecodedSample:
         return load_sample(self.samples[index], self._decoder)
@@ -150,7 +170,7 @@ class ImageCache(Sequence[DecodedSample]):
         for image in self:
             yield image.pixels
 
-    def _fill(self, description: str) -> None:
+    def _fill(self, description: str, facts: ImageFacts | None) -> None:
         problems: list[DataError] = []
         kinds: dict[str, list[Path]] = defaultdict(list)
         with progress_bar(description, total=len(self.samples)) as bar:
@@ -159,14 +179,30 @@ class ImageCache(Sequence[DecodedSample]):
                     image = self._load(index)
                 except DataError as error:
                     problems.append(error)
+                    self.lost[index] = str(error)
                 else:
                     self._add(index, image)
                     kinds[_describe(image.pixels)].append(sample.image)
                 bar.advance()
+        if facts is not None and facts.names == [sample.name for sample in self.samples]:
+            self._recall(facts)
+            return
         if problems:
             _raise_all(problems)
         if len(kinds) > 1:
             _raise_mixed(kinds)
+
+    def _recall(self, facts: ImageFacts) -> None:
+        """Take what was found out earlier, and lose the images that it does not fit."""
+        found = iter(self.contents)
+        for index, content in enumerate(facts.contents):
+            if index not in self.lost and next(found) != content:
+                self.lost[index] = self._say_changed(index)
+                self._kept.pop(index, None)
+        self.sizes, self.class_pixels = facts.sizes, facts.class_pixels
+        self.class_counts, self.side_counts = facts.class_counts, facts.side_counts
+        self.digests, self.contents = facts.digests, facts.contents
+        self.num_valid_pixels = facts.num_valid_pixels
 
     def _add(self, index: int, image: DecodedSample) -> None:
         self.digests.append(digest_pixels(image.pixels))

@@ -17,28 +17,38 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from delineate.augmentation import IntensityAugmentation, SpatialAugmentation, cut_patch
+from delineate.data.bad_images import BadImageError, TolerantImages
 from delineate.data.cache import DecodedSample, ImageCache
 from delineate.data.sampling import PatchSampler, place_window
-from delineate.errors import DelineateError, ResourceError
+from delineate.errors import DataError, DelineateError, ResourceError
 from delineate.preprocessing import Preprocessing, convert_channels
 from delineate.processes import ALONE, Team, count_local_processes
 from delineate.randomness import generator_for
 
 Batch = dict[str, Tensor]
 """image (B, C, h, w) float32, target (B, h, w) or (B, K, h, w) int64, valid (B, 1, h, w) bool;
-source (B,) int64, the position of the image that each patch is from."""
+source (B,) int64, the position of the image that each patch is from. Where bad images are left
+out, bad (B, n) int64, the positions of those that were drawn for each patch before, else -1."""
+
+MAX_DRAWS = 100
+"""Images that are drawn for a patch, one after the other, where those before are bad."""
+
+
+_Patch = tuple[NDArray[np.float32], NDArray[Any], NDArray[np.bool_], int]
+"""Pixels, target, valid, and the position of the image."""
 
 
 class PatchDataset(Dataset[Batch]):
     """The patches of an epoch.
 
     A patch depends on (seed, epoch, index) alone: neither the number of workers nor the order of
-    loading changes it.
+    loading changes it. Where its image is bad and may be left out, another is drawn, which depends
+    on nothing else either.
     """
 
     def __init__(
         self,
-        images: ImageCache | Sequence[DecodedSample],
+        images: ImageCache | TolerantImages | Sequence[DecodedSample],
         sampler: PatchSampler,
         preprocessing: Preprocessing,
         *,
@@ -89,17 +99,33 @@ class PatchDataset(Dataset[Batch]):
         epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
         if not 0 <= index < self._num_patches:
             raise IndexError(index)
-        patch, target, valid, source = self._cut(generator_for(self._seed, epoch, index))
-        return {
+        (patch, target, valid, source), bad = self._cut_of_good(epoch, index)
+        tensors = {
             "image": torch.from_numpy(patch),
             "target": torch.from_numpy(target.astype(np.int64)),
             "valid": torch.from_numpy(valid[None]),
             "source": torch.tensor(source),
         }
+        if isinstance(self._images, TolerantImages):
+            filling = [-1] * (self._images.most - len(bad))
+            tensors["bad"] = torch.tensor([*bad, *filling], dtype=torch.int64)
+        return tensors
 
-    def _cut(
-        self, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[Any], NDArray[np.bool_], int]:
+    def _cut_of_good(self, epoch: int, index: int) -> tuple[_Patch, list[int]]:
+        """Return a patch of the first good image that is drawn, and the bad ones before it."""
+        bad: set[int] = set()
+        for draw in range(MAX_DRAWS):
+            keys = (epoch, index, draw) if draw else (epoch, index)
+            try:
+                return self._cut(generator_for(self._seed, *keys)), sorted(bad)
+            except BadImageError as error:
+                bad.add(error.index)
+        raise DataError(
+            f"{MAX_DRAWS} times in a row an image was drawn for a patch that can no longer be "
+            "used, so that most patches would be from it; put the file back"
+        )
+
+    def _cut(self, rng: np.random.Generator) -> _Patch:
         draw = self._spatial.draw(rng, self._patch_size) if self._spatial else None
         window_size = draw.window_size(self._patch_size) if draw else self._patch_size
         number, row, col = self._sampler.draw(rng, window_size)
@@ -175,6 +201,7 @@ def build_loader(
     batch_size: int,
     device: torch.device,
     num_workers: int | None = None,
+    timeout: float = 0,
     team: Team = ALONE,
 ) -> DataLoader[Batch]:
     """Return a loader of the dataset's current epoch each time it is iterated.
@@ -188,6 +215,7 @@ def build_loader(
         batch_size: Patches in a batch; the last batch of an epoch may have fewer.
         device: Where the network trains.
         num_workers: Processes that load; None sets it from the machine.
+        timeout: Seconds that a batch of theirs is waited for; 0 waits for ever.
         team: Processes that train together. Of each run of `batch_size` x size patches, the first
             `batch_size` go to the first process and so on; the dataset must end with a full run.
     """
@@ -200,6 +228,7 @@ def build_loader(
             "persistent_workers": True,
             "prefetch_factor": 4 if device.type == "cuda" else 2,
             "worker_init_fn": _start_worker,
+            "timeout": timeout,
         }
         # Forked workers share the decoded images; others would each get a copy.
         if sys.platform == "linux":
@@ -237,12 +266,20 @@ def explain_worker_errors() -> Iterator[None]:
             raise
         raise kind(str(error).rpartition(marker)[2].strip()) from error
     except RuntimeError as error:
+        if "DataLoader timed out" in str(error):
+            raise ResourceError(
+                "the processes that load data have sent nothing for "
+                f"{str(error).partition(' after ')[2] or 'long'}: a disk or a network drive does "
+                "not answer, or they wait for each other; raise data.worker_timeout where reading "
+                "is that slow, or load without processes by --data.num-workers 0"
+            ) from error
         if "DataLoader worker" not in str(error):
             raise
         reason = " ".join(str(error).split()).rstrip(".")
         raise ResourceError(
             f"a process that loads data ended ({reason}); memory or shared memory probably ran "
-            "out: lower data.cache_gib, or load without processes by data.num_workers 0"
+            "out: lower data.cache_gib, enlarge /dev/shm (of a container: --shm-size), or load "
+            "without processes by --data.num-workers 0"
         ) from error
 
 

@@ -213,13 +213,13 @@ def _count_splits(run: Path) -> dict[str, int]:
 
 
 def _read_training(run: Path) -> list[str]:
-    """Return how long training was and which epoch was best, as plan.md says it."""
+    """Return how training ended, the best epoch and images left out, as plan.md says it."""
     path = run / "plan.md"
     if not path.is_file():
         return []
     section = path.read_text(encoding="utf-8").partition("## What came of it")[2]
     lines = [line.removeprefix("- ") for line in section.partition("\n## ")[0].splitlines()]
-    return [line for line in lines if line.startswith(("Ended", "Best epoch"))]
+    return [line for line in lines if line.startswith(("Ended", "Best epoch", "Left out"))]
 
 
 def _read_all(run: Path) -> list[dict[str, Any]]:

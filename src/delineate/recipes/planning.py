@@ -16,8 +16,9 @@ from delineate.data.fingerprint.builder import CLIPPED, build_fingerprint, total
 from delineate.data.fingerprint.fingerprint import Fingerprint
 from delineate.data.fingerprint.image import measure_image
 from delineate.data.fingerprint.store import recall_fingerprint
-from delineate.data.inventory import Inventory, read_data_file
+from delineate.data.inventory import Inventory, list_samples, read_data_file
 from delineate.data.masks import MaskDecoder
+from delineate.data.memory import DataMemory
 from delineate.data.resolution import (
     Resampling,
     Resolution,
@@ -238,8 +239,16 @@ def _decide_resolution(resolution: Resolution) -> list[Decision]:
     return [Decision("resampling", {"data": {"resolution": side}}, reason)]
 
 
-def reopen_plan(data: Path, settings: Settings, fingerprint: Fingerprint) -> Plan:
+def reopen_plan(
+    data: Path, settings: Settings, fingerprint: Fingerprint, memory: DataMemory | None = None
+) -> Plan:
     """Read the data of a plan that was made before; nothing is decided anew.
+
+    Args:
+        data: A folder, a data.yaml or a CSV of paths.
+        settings: As they were decided.
+        fingerprint: Of the training images.
+        memory: What was measured of the data; what is no longer as it was is tolerated then.
 
     Raises:
         DataError: If images or masks are not usable; lists everything found.
@@ -253,7 +262,7 @@ def reopen_plan(data: Path, settings: Settings, fingerprint: Fingerprint) -> Pla
         recipe_settings={},
         wanted={},
         fingerprint=fingerprint,
-        data=_read(data, settings),
+        data=_read(data, settings, memory=memory),
     )
 
 
@@ -262,8 +271,13 @@ def _check_there(data: Path) -> None:
         raise UsageError(f"data {data} is not there; give a folder, a data.yaml or a CSV of paths")
 
 
-def _read(data: Path, settings: Settings) -> ReadData:
-    inventory, task, decoder = admit(data, settings)
+def _read(data: Path, settings: Settings, *, memory: DataMemory | None = None) -> ReadData:
+    if memory is None:
+        inventory, task, decoder = admit(data, settings)
+    else:
+        listing = list_samples(data, settings.data)
+        inventory, decoder = Inventory(listing.root, listing.samples), memory.decoder
+        task = decoder.task
     for split in ("train", "val"):
         if not inventory.of(split):
             raise DataError(
@@ -272,12 +286,17 @@ def _read(data: Path, settings: Settings) -> ReadData:
             )
     limit = settings.data.cache_gib / count_local_processes()
     paths = [sample.image for sample in inventory.of("train")]
-    resolution = choose_resolution(paths, read_sizes(paths), settings.data.resolution)
+    resolution = (
+        choose_resolution(paths, read_sizes(paths), settings.data.resolution)
+        if memory is None
+        else Resolution(memory.preprocessing.pixel_size, 0, "as when training began")
+    )
     images = ImageCache(
         inventory.of("train"),
         decoder,
         limit_gib=0.75 * limit,
         resample=Resampling(tuple(paths), resolution.pixel_size, task),
+        facts=None if memory is None else memory.images,
     )
     validation_images = ImageCache(
         inventory.of("val"),
@@ -291,7 +310,9 @@ def _read(data: Path, settings: Settings) -> ReadData:
         decoder=decoder,
         preprocessing=replace(
             measure_preprocessing(images.images()), pixel_size=resolution.pixel_size
-        ),
+        )
+        if memory is None
+        else memory.preprocessing,
         images=images,
         validation_images=validation_images,
         validation_grids=tuple(

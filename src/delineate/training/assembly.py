@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from delineate.augmentation import IntensityAugmentation, SpatialAugmentation
+from delineate.data.bad_images import TolerantImages
 from delineate.data.dataset import PatchDataset, build_loader
 from delineate.data.sampling import PatchSampler
 from delineate.distributed import amp_dtype
@@ -137,14 +138,18 @@ def build_stepper(
 class PatchSource:
     """The training patches, as the batches of each step of each epoch."""
 
-    def __init__(self, prep: Preparation, parts: Parts, steps_per_epoch: int) -> None:
+    def __init__(
+        self, prep: Preparation, parts: Parts, steps_per_epoch: int, bad: Iterable[int] = ()
+    ) -> None:
+        """Take what patches are drawn from; `bad` are positions of images that are left out."""
         settings = prep.settings.training
         team = parts.team
         augmentation = prep.settings.augmentation
         self._accumulation = settings.accumulation
         self._patches_per_step = settings.accumulation * settings.batch_size * team.size
+        is_tolerant = prep.settings.data.on_bad_image == "skip"
         self._dataset = PatchDataset(
-            prep.images,
+            TolerantImages(prep.images, bad) if is_tolerant else prep.images,
             PatchSampler(
                 prep.images.sizes,
                 prep.images.class_pixels,
@@ -163,6 +168,7 @@ class PatchSource:
             batch_size=settings.batch_size,
             device=parts.device,
             num_workers=prep.settings.data.num_workers,
+            timeout=prep.settings.data.worker_timeout,
             team=team,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,11 @@ from delineate.progress import ProgressDisplay
 from delineate.rasters import write_image
 from delineate.recipes.plan_folder import CONFIG, NOTES
 from delineate.training.assembly import Parts, PatchSource, build_stepper
+from delineate.training.checkpoint import remove_checkpoints
 from delineate.training.gallery import EpochPictures, draw_gallery
 from delineate.training.history import EpochRecord, History
 from delineate.training.interruption import Interruption
+from delineate.training.left_out import LeftOut
 from delineate.training.length import Length
 from delineate.training.loggers.logger import RunFacts
 from delineate.training.loggers.opening import open_loggers
@@ -29,6 +31,7 @@ from delineate.training.speed import describe_length, fix_length, resume_pace, t
 from delineate.training.tuning import tune_run
 
 if TYPE_CHECKING:
+    from delineate.training.step import Batch
     from delineate.training.validation import Validation
 
 
@@ -51,6 +54,8 @@ def fit(
     stepper = build_stepper(prep, parts, parts.network, report)
     best: Validation | None = None
     if unfinished is None:
+        if parts.team.is_main:
+            remove_checkpoints(prep.run)  # of an earlier run that is written over
         length, pace = fix_length(prep, parts, started)
         prep.note("Length", describe_length(prep, length))
         schedule = Schedule(length.num_steps, settings.warmup_fraction)
@@ -65,7 +70,15 @@ def fit(
         history = _start_history(prep, display, records)
     pictures = EpochPictures(prep.task, prep.settings.logging.pictures)
 
+    left_out = LeftOut(
+        prep.images,
+        report,
+        met=unfinished.left_out if unfinished else (),
+        team=parts.team,
+    )
+
     def save_epoch(record: EpochRecord, validation: Validation, is_best: bool) -> None:
+        left_out.settle()
         if is_best and parts.team.is_main:
             save_run_model(prep, parts, validation)
         history.add(record)
@@ -74,6 +87,7 @@ def fit(
             history.add_picture("epochs", picture)
 
     def save_checkpoint(position: Position, length: Length, schedule: Schedule) -> None:
+        left_out.settle()
         save_training(
             prep,
             parts,
@@ -83,7 +97,15 @@ def fit(
             schedule=schedule,
             records=history.records,
             elapsed=clock.monotonic() - started,
+            left_out=sorted(left_out.met),
         )
+
+    source = PatchSource(prep, parts, length.steps_per_epoch, left_out.met)
+
+    def load_epoch(epoch: int, first_step: int) -> Iterator[list[Batch]]:
+        for batches in source.load_epoch(epoch, first_step):
+            left_out.note(batches)
+            yield batches
 
     names = [sample.name for sample in prep.images.samples]
     recovery = Recovery(
@@ -95,7 +117,7 @@ def fit(
     loop = Loop(
         stepper=stepper,
         average=parts.average,
-        load_epoch=PatchSource(prep, parts, length.steps_per_epoch).load_epoch,
+        load_epoch=load_epoch,
         validate=parts.validator.run,
         save_epoch=save_epoch,
         save_checkpoint=save_checkpoint,
@@ -135,6 +157,7 @@ def fit(
             f"Ended after {outcome.num_steps} steps: {outcome.reason}.",
             f"Best epoch: {outcome.best_epoch} of {len(history.records)}.",
             *([outcome.length.reason] if outcome.length != length else []),
+            *left_out.describe(),
         ],
     )
     return outcome

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from delineate.data.cache import ImageCache
     from delineate.data.inventory import Inventory
     from delineate.data.masks import MaskDecoder
+    from delineate.data.memory import DataMemory
     from delineate.preprocessing import Preprocessing
     from delineate.task import Task
 
@@ -168,8 +169,21 @@ def prepare(
     return prep
 
 
-def reopen(run: Path, data: Path, settings: Settings, team: Team = ALONE) -> Preparation:
+def reopen(
+    run: Path,
+    data: Path,
+    settings: Settings,
+    team: Team = ALONE,
+    memory: DataMemory | None = None,
+) -> Preparation:
     """Read the data of a run that was interrupted; its plan stands.
+
+    Args:
+        run: The run folder.
+        data: A folder, a data.yaml or a CSV of paths.
+        settings: As planned.
+        team: All processes of the training.
+        memory: What the run knows of the data, where it may go on without some of them.
 
     Raises:
         DataError: If images or masks are not usable, or the run's fingerprint is damaged.
@@ -178,8 +192,8 @@ def reopen(run: Path, data: Path, settings: Settings, team: Team = ALONE) -> Pre
     fingerprint = team.share(load_fingerprint(run / FINGERPRINT) if team.is_main else None)
     assert fingerprint is not None  # the first process has read it
     check_trackers(settings.logging.to)
-    plan = reopen_plan(data, settings, fingerprint)
-    return _complete(run, data, plan, Notes.reopen(run / NOTES) if team.is_main else None)
+    plan = reopen_plan(data, settings, fingerprint, memory)
+    return _complete(run, data, plan, Notes.reopen(run / NOTES) if team.is_main else None, memory)
 
 
 def _check_same_data(prep: Preparation, team: Team) -> None:
@@ -194,7 +208,11 @@ def _check_same_data(prep: Preparation, team: Team) -> None:
         )
 
 
-def _complete(run: Path, data: Path, plan: Plan, notes: Notes | None) -> Preparation:
+def _complete(
+    run: Path, data: Path, plan: Plan, notes: Notes | None, memory: DataMemory | None = None
+) -> Preparation:
+    if memory is not None:
+        return Preparation(run, data, plan, notes, dict(memory.reference))
     images = plan.data.images
     return Preparation(
         run=run,

@@ -16,12 +16,14 @@ from delineate.config import (
     merge_settings,
     read_settings,
 )
+from delineate.data.bad_images import count_tolerable
+from delineate.data.memory import DataMemory, ImageFacts, load_memory
 from delineate.errors import ConfigError, DataError, UsageError
 from delineate.files import write_atomically
 from delineate.model_file import FILE_NAME, load_model
 from delineate.randomness import restore_rng_state, rng_state
 from delineate.recipes.plan_folder import CONFIG
-from delineate.training.checkpoint import Checkpoint, find_checkpoint, save_checkpoint
+from delineate.training.checkpoint import FOLDER, Checkpoint, find_checkpoint, save_checkpoint
 from delineate.training.history import EpochRecord
 from delineate.training.length import Length
 from delineate.training.loop import Position
@@ -39,11 +41,14 @@ if TYPE_CHECKING:
 
 BEST = "best.safetensors"
 """The model file of the best epoch, in a checkpoint."""
+MEMORY = "data.pt"
+"""What a run that tolerates bad images knows of its data, beside the checkpoints and in each."""
 
 FREE_SETTINGS = frozenset(
     {
         "data.cache_gib",
         "data.num_workers",
+        "data.worker_timeout",
         "logging.pictures",
         "logging.project",
         "logging.to",
@@ -73,11 +78,18 @@ class Unfinished:
     records: tuple[EpochRecord, ...]
     contents: dict[str, str]
     """Digest of each training and validation image with its target."""
+    left_out: tuple[int, ...] = ()
+    """Positions of the training images that were left out as bad."""
 
     @property
     def has_best(self) -> bool:
         """Whether an epoch was over before the checkpoint."""
         return self.checkpoint.path_of(BEST).exists()
+
+    def load_memory(self) -> DataMemory | None:
+        """Return what the run knows of its data; None where it tolerates no bad image."""
+        path = self.checkpoint.path_of(MEMORY)
+        return load_memory(path) if path.exists() else None
 
 
 def save_training(
@@ -90,6 +102,7 @@ def save_training(
     schedule: Schedule,
     records: Sequence[EpochRecord],
     elapsed: float,
+    left_out: Sequence[int] = (),
 ) -> None:
     """Write a checkpoint of a training between two of its steps.
 
@@ -118,10 +131,24 @@ def save_training(
         "schedule": asdict(schedule),
         "position": asdict(position),
         "records": [asdict(record) for record in records],
+        "left_out": list(left_out),
     }
-    model = prep.run / FILE_NAME
-    files = {BEST: model} if position.best_epoch else {}
+    files = {BEST: prep.run / FILE_NAME} if position.best_epoch else {}
+    if prep.settings.data.on_bad_image == "skip":
+        files[MEMORY] = _keep_memory(prep)
     save_checkpoint(prep.run, position.step, state, facts, files)
+
+
+def _keep_memory(prep: Preparation) -> Path:
+    """Return the file of what the run knows of its data, written once."""
+    path = prep.run / FOLDER / MEMORY
+    if not path.exists():
+        data = prep.plan.data
+        memory = DataMemory(
+            ImageFacts.of(prep.images), data.decoder, data.preprocessing, prep.reference
+        )
+        memory.save(path)
+    return path
 
 
 def find_unfinished(run: Path, wishes: Mapping[str, Any]) -> Unfinished:
@@ -156,6 +183,7 @@ def find_unfinished(run: Path, wishes: Mapping[str, Any]) -> Unfinished:
         position=Position(**facts["position"]),
         records=tuple(EpochRecord(**record) for record in facts["records"]),
         contents=facts["contents"],
+        left_out=tuple(facts.get("left_out", ())),
     )
 
 
@@ -179,6 +207,13 @@ def check_contents(unfinished: Unfinished, prep: Preparation) -> None:
     Raises:
         DataError: If images or masks were added, removed or changed; names them.
     """
+    lost = prep.images.lost
+    if len(lost) > count_tolerable(len(prep.images)):
+        listed = "".join(f"\n  {reason}" for reason in lost.values())
+        raise DataError(
+            f"{len(lost)} of {len(prep.images)} training images of the run {prep.run} are damaged "
+            f"or changed, more than may be left out; put them back, or start a new run:{listed}"
+        )
     before, now = unfinished.contents, prep.contents()
     changes = [
         (word, sorted(names))

@@ -194,7 +194,7 @@ def _reopen(
     check_num_processes(unfinished, run, team.size)
     where = choose_team_device(unfinished.device if device == "auto" else device, team)
     where_data = unfinished.data if data is None else Path(data)
-    prep = reopen(run, where_data, unfinished.settings, team)
+    prep = reopen(run, where_data, unfinished.settings, team, unfinished.load_memory())
     check_contents(unfinished, prep)
     return unfinished, prep, where
 
