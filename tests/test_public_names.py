@@ -22,6 +22,7 @@ PUBLIC_NAMES = {
     "build_model",
     "build_settings",
     "compare",
+    "cross_validate",
     "doctor",
     "evaluate",
     "import_dataset",

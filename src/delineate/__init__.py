@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from delineate.prediction.predictor import load_predictor as load_predictor
     from delineate.recipes.plan_folder import plan as plan
     from delineate.task import Task as Task
+    from delineate.training.folds.cross_validation import cross_validate as cross_validate
     from delineate.training.trainer import train as train
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ _MODULES = {
     "build_model": "delineate.models",
     "build_settings": "delineate.config",
     "compare": "delineate.comparison",
+    "cross_validate": "delineate.training.folds.cross_validation",
     "doctor": "delineate.data.doctor.diagnosis",
     "evaluate": "delineate.evaluation.evaluate",
     "import_dataset": "delineate.data.importers.conversion",

@@ -111,6 +111,11 @@ def count_restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
+def count_processes() -> int:
+    """Return how many processes torchrun has started for this training, on all machines."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def count_local_processes() -> int:
     """Return how many processes of this training share the machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -130,8 +135,7 @@ def join_team(device: str = "auto") -> Iterator[Team]:
         DelineateError: The first error of any process.
         ResourceError: If a process is gone without a word.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if count_processes() == 1:
         yield ALONE
         return
     import torch.distributed

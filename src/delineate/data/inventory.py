@@ -7,7 +7,7 @@ import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -57,6 +57,14 @@ class Inventory:
     def of(self, split: Split | Literal["all"]) -> tuple[Sample, ...]:
         """Return the samples of a split."""
         return tuple(sample for sample in self.samples if split in ("all", sample.split))
+
+    def join_validation(self) -> Inventory:
+        """Return the same data set with all samples for training that are not for testing."""
+        samples = (
+            sample if sample.split == "test" else replace(sample, split="train")
+            for sample in self.samples
+        )
+        return Inventory(self.root, tuple(samples))
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def evaluate(
     own = read_data_file(data)
     _check_task(own["task"], loaded.task, data)
     _check_task(given.get("task", {}), loaded.task, data)
-    settings = _settings(loaded, own, given)
+    settings = _settings(loaded, own, given, split)
     inventory = build_inventory(data, settings.data)
     samples = inventory.of(cast(SplitName, split))
     if not samples:
@@ -284,12 +284,14 @@ def _check_task(named: Mapping[str, Any], task: Task, data: Path) -> None:
 
 
 def _settings(
-    model: SegmentationModel, own: Mapping[str, Any], given: Mapping[str, Any]
+    model: SegmentationModel, own: Mapping[str, Any], given: Mapping[str, Any], split: str
 ) -> Settings:
     """Lay what the data set says, what the model was trained with and the overrides over it."""
     stored = model.provenance.get("config", {})
     defaults = DataConfig().model_dump(mode="json")
     trained = {k: v for k, v in stored.get("data", {}).items() if v != defaults.get(k)}
+    if split == "test":  # of any data, and data.validation names images of the model's own
+        trained.pop("validation", None)
     layers = (
         {"data": own["data"]},
         {"data": trained, "evaluation": stored.get("evaluation", {})},

@@ -164,6 +164,7 @@ def make_plan(
     recipe: str = "generic",
     misses_cost_more: bool = False,
     device: str = "cpu",
+    joins_validation: bool = False,
 ) -> Plan:
     """Read and measure a data set and decide all settings.
 
@@ -177,6 +178,8 @@ def make_plan(
         recipe: One of `RECIPES`, or the path of a YAML file of settings.
         misses_cost_more: Whether a missed pixel is worse than a false alarm.
         device: Kind of device: cpu, cuda, mps.
+        joins_validation: Whether the images of the validation split are taken for training images
+            too, as for cross-validation.
 
     Raises:
         ConfigError: If a setting is unknown or does not fit.
@@ -189,7 +192,7 @@ def make_plan(
     wanted = lay_over(read_data_file(data), read_settings(config) if config else {}, wishes or {})
     source = f"{config} and the options" if config else "the settings"
     settings = build_settings(lay_over(recipe_settings, wanted), source)
-    read = _read(data, settings)
+    read = _read(data, settings, joins_validation=joins_validation)
     fingerprint = measure_fingerprint(read.inventory, read.images, read.preprocessing)
     facts = Facts(
         fingerprint,
@@ -271,15 +274,23 @@ def _check_there(data: Path) -> None:
         raise UsageError(f"data {data} is not there; give a folder, a data.yaml or a CSV of paths")
 
 
-def _read(data: Path, settings: Settings, *, memory: DataMemory | None = None) -> ReadData:
+def _read(
+    data: Path,
+    settings: Settings,
+    *,
+    joins_validation: bool = False,
+    memory: DataMemory | None = None,
+) -> ReadData:
     if memory is None:
         inventory, task, decoder = admit(data, settings)
     else:
         listing = list_samples(data, settings.data)
         inventory, decoder = Inventory(listing.root, listing.samples), memory.decoder
         task = decoder.task
+    if joins_validation:
+        inventory = inventory.join_validation()
     for split in ("train", "val"):
-        if not inventory.of(split):
+        if not inventory.of(split) and not (split == "val" and joins_validation):
             raise DataError(
                 f"{data} has no images in its {split} split; training needs both train and val: "
                 "add images or change data.split"

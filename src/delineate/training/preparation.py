@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,25 +13,26 @@ from typing import TYPE_CHECKING, Any
 from delineate.config import Settings, dump_settings, merge_settings, read_settings
 from delineate.data.fingerprint.fingerprint import FILE_NAME as FINGERPRINT
 from delineate.data.fingerprint.fingerprint import load_fingerprint
-from delineate.errors import DataError
+from delineate.errors import DataError, DelineateError
 from delineate.evaluation.scoring import LabelledImage
+from delineate.files import write_text
 from delineate.prediction.familiarity import (
     learn_familiarity,
     look_of,
     remembered,
 )
+from delineate.preprocessing import Preprocessing
 from delineate.processes import ALONE, Team
 from delineate.recipes.plan_folder import NOTES, Notes, write_plan
 from delineate.recipes.planning import Plan, make_plan, reopen_plan
 from delineate.training.loggers.opening import check_trackers
-from delineate.training.run_folder import choose_run_folder, prepare_run_folder
+from delineate.training.run_folder import PREPROCESSING, choose_run_folder, prepare_run_folder
 
 if TYPE_CHECKING:
     from delineate.data.cache import ImageCache
     from delineate.data.inventory import Inventory
     from delineate.data.masks import MaskDecoder
     from delineate.data.memory import DataMemory
-    from delineate.preprocessing import Preprocessing
     from delineate.task import Task
 
 
@@ -193,7 +195,27 @@ def reopen(
     assert fingerprint is not None  # the first process has read it
     check_trackers(settings.logging.to)
     plan = reopen_plan(data, settings, fingerprint, memory)
+    if (run / PREPROCESSING).exists():
+        plan = replace(plan, data=replace(plan.data, preprocessing=load_preprocessing(run)))
     return _complete(run, data, plan, Notes.reopen(run / NOTES) if team.is_main else None, memory)
+
+
+def save_preprocessing(run: Path, preprocessing: Preprocessing) -> None:
+    """Settle how the images of a run are read, where others than its own have decided it."""
+    write_text(run / PREPROCESSING, json.dumps(preprocessing.as_dict(), indent=1) + "\n")
+
+
+def load_preprocessing(run: Path) -> Preprocessing:
+    """Read what `save_preprocessing` wrote.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    path = run / PREPROCESSING
+    try:
+        return Preprocessing.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, DelineateError) as error:
+        raise DataError(f"{path} cannot be read ({error}); start the training anew") from error
 
 
 def _check_same_data(prep: Preparation, team: Team) -> None:

@@ -170,7 +170,7 @@ def find_unfinished(run: Path, wishes: Mapping[str, Any]) -> Unfinished:
         merge_settings(read_settings(path) if path.exists() else facts["settings"], wishes),
         f"{path} and the options",
     )
-    _refuse_changes(settings, wanted, path)
+    refuse_changes(settings, wanted, path)
     return Unfinished(
         checkpoint=checkpoint,
         settings=wanted,
@@ -271,7 +271,17 @@ def _put_back_model(unfinished: Unfinished, model: Path) -> dict[str, Tensor] | 
     return load_model(model).network.state_dict()
 
 
-def _refuse_changes(settings: Settings, wanted: Settings, path: Path) -> None:
+def refuse_changes(settings: Settings, wanted: Settings, path: Path) -> None:
+    """Refuse settings that would make another training than the one to go on with.
+
+    Args:
+        settings: What the training began with.
+        wanted: What it is to go on with; only `FREE_SETTINGS` may differ.
+        path: Of the configuration that they are from, with the options.
+
+    Raises:
+        ConfigError: If others differ; shows how.
+    """
     before, now = (flatten_settings(dump_settings(each)) for each in (settings, wanted))
     changes = [
         f"{name}: {before.get(name, 'not set')} -> {now.get(name, 'not set')}"

@@ -7,11 +7,32 @@ from pathlib import Path
 
 from delineate.errors import UsageError
 from delineate.evaluation.image_counts import FILE_NAME as IMAGE_COUNTS
+from delineate.evaluation.model_card import VERDICT
 from delineate.model_file import FILE_NAME
 from delineate.training.loggers.logger import TRACKING
 
-RESULTS = ("results.csv", FILE_NAME, "report.html", "README.md", "plan.md", IMAGE_COUNTS, TRACKING)
+FOLDS = "folds.json"
+"""What a cross-validation has settled; tells its folder from that of a single run."""
+PREPROCESSING = "preprocessing.json"
+"""How images are read, in the folder of a fold: all folds read them alike."""
+RESULTS = (
+    "results.csv",
+    FILE_NAME,
+    "report.html",
+    "README.md",
+    "plan.md",
+    IMAGE_COUNTS,
+    TRACKING,
+    VERDICT,
+    FOLDS,
+    PREPROCESSING,
+)
 """Files of an earlier run in the same folder that must not be taken for this run's."""
+
+
+def is_cross_validation(run: Path) -> bool:
+    """Return whether a folder holds a cross-validation rather than a single run."""
+    return (run / FOLDS).is_file()
 
 
 def choose_run_folder(run: Path | None, data: Path, *, exist_ok: bool) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from delineate.errors import DataError, UsageError
 from delineate.memory import keep_freed_memory
 from delineate.model_file import FILE_NAME
-from delineate.processes import Team, choose_team_device, count_restarts, join_team
+from delineate.processes import ALONE, Team, choose_team_device, count_restarts, join_team
 from delineate.progress import ProgressDisplay, quiet
 from delineate.recipes.plan_folder import collect_wishes
 from delineate.training.assembly import assemble
@@ -125,16 +125,29 @@ def train(
                 exist_ok=exist_ok or is_again,
                 team=team,
             )
-        return _train(prep, where, started, unfinished, team)
+        return train_prepared(prep, where, started, unfinished, team)
 
 
-def _train(
+def train_prepared(
     prep: Preparation,
     where: torch.device,
     started: float,
-    unfinished: Unfinished | None,
-    team: Team,
+    unfinished: Unfinished | None = None,
+    team: Team = ALONE,
 ) -> TrainingResult:
+    """Train on what `prepare` has settled, or go on with it; see `train`.
+
+    Args:
+        prep: Data, settings and run folder.
+        where: The device.
+        started: When training began, on `time.monotonic`'s clock.
+        unfinished: Where to go on; None begins.
+        team: All processes of the training.
+
+    Raises:
+        DataError: If the loss does not stay finite.
+        KeyboardInterrupt: After Ctrl-C, once the model and the results are saved.
+    """
     with Interruption(team) as interruption, ProgressDisplay() as display, keep_freed_memory():
         if unfinished is None:
             display.print(f"run folder {prep.run}; its plan.md says why each choice was made")

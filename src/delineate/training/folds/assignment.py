@@ -164,7 +164,7 @@ class _Division:
 
     @property
     def _width(self) -> int:
-        return self.contents.shape[1]
+        return int(self.contents.shape[1])
 
     def _costs(self, sums: FloatArray) -> FloatArray:
         """Return how far folds of such contents, (n, F), are from what each should get, (n,)."""
