@@ -134,9 +134,13 @@ def test_sidecars_are_not_read(tmp_path: Path, noise: np.ndarray) -> None:
     (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n5\n5\n")
     (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset><SRS>EPSG:4326</SRS></PAMDataset>")
     write_tiff(tmp_path / "a.tif.msk", np.zeros((1, 37, 53), np.uint8), INTERNAL_MASK_FLAGS_1="2")
+    write_tiff(tmp_path / "a.tif.ovr", np.zeros((1, 19, 27), np.uint8))
     with open_raster(path) as reader:
         assert reader.geo is None
         assert reader.read(reader.window)[1].all()
+    whole = read_raster(path)
+    assert (whole.geo, whole.nodata, whole.palette) == (None, None, None)
+    np.testing.assert_array_equal(whole.pixels[..., 0], noise[0])
 
 
 def test_vrt_named_tif_is_refused(tmp_path: Path, noise: np.ndarray) -> None:

@@ -35,7 +35,7 @@ def is_own_data(model: SegmentationModel, data: Path) -> bool:
     stored = model.provenance.get("config", {}).get("data", {})
     try:
         settings = build_settings({"data": stored}, "the settings of the model's data")
-        return digest_inventory(build_inventory(data, settings.data)) == wanted
+        return bool(digest_inventory(build_inventory(data, settings.data)) == wanted)
     except DelineateError:
         # What the model's own settings cannot read is not its own data.
         return False

@@ -27,6 +27,7 @@ from delineate.rasters.reading import (
 )
 from delineate.rasters.refusals import MAX_BLOCK_BYTES, MAX_PIXELS, MAX_RASTER_BYTES
 from delineate.rasters.stack import Stack
+from delineate.rasters.untrusted import UntrustedReader, read_untrusted
 from delineate.rasters.writing import write_image, write_mask, write_probs, write_raster
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Header",
     "Raster",
     "Stack",
+    "UntrustedReader",
     "apply_palette",
     "drop_jpeg_orientation",
     "image_suffix",
@@ -49,6 +51,7 @@ __all__ = [
     "read_raster",
     "read_size",
     "read_stack",
+    "read_untrusted",
     "sniff",
     "upright",
     "upright_size",
