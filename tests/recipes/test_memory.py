@@ -148,7 +148,7 @@ import torch
 from delineate.losses import build_loss
 from delineate.models import build_model
 from delineate.task import Task
-from delineate.training.memory import keep_freed_memory
+from delineate.memory import keep_freed_memory
 from delineate.training.optimization import WeightAverage, build_optimizer
 from delineate.training.step import Stepper
 

@@ -148,7 +148,7 @@ RULES: tuple[Rule, ...] = (
         ),
         finding=(
             "{between_images:.0%} of the spread of brightness lies between images, "
-            "{information_lost:.2f} bits of a pixel's class would be lost"
+            "normalising it away would take {information_lost:.2f} bits of a pixel's class"
         ),
         bound=f"from {UNEVEN:.0%}, where no more than {TELLING} bits are lost",
     ),
@@ -215,7 +215,7 @@ RULES: tuple[Rule, ...] = (
             "the images: Focal-Dice turns the loss to what is hard, and half of the patches are "
             "drawn for the foreground"
         ),
-        finding="a {task_kind} task, positives are {foreground_share:.1%} of the pixels",
+        finding="a {task_kind} task, {foreground_share:.1%} of the pixels are foreground",
         bound=f"binary, below {RARE:.0%}",
     ),
     Rule(
@@ -238,7 +238,10 @@ RULES: tuple[Rule, ...] = (
             "{thin_elongation:.0f} widths long: clDice looks at their middles, where a gap of one "
             "pixel cuts a line in two"
         ),
-        finding="no foreground that is a network of thin lines",
+        finding=(
+            "a {task_kind} task, {long_name} is {long_width:.1f} pixels wide and "
+            "{long_elongation:.0f} widths long"
+        ),
         bound=f"up to {THIN_WIDTH:.0f} pixels wide, from {THIN_ELONGATION:.0f} widths long, binary",
     ),
     Rule(
@@ -275,10 +278,7 @@ RULES: tuple[Rule, ...] = (
             "objects of up to {object_extent} pixels are whole in one tile or another where tiles "
             f"of {USUAL_TILE} have {{overlap:.0%}} in common"
         ),
-        finding=(
-            "images of up to {largest_side} pixels; of the objects that half a tile holds the "
-            "largest have {object_extent}"
-        ),
+        finding="95 % of the images are no larger than {largest_side} pixels",
         bound=(
             f"images above {LARGEST_TILE}, objects from {USUAL_OVERLAP * USUAL_TILE:.0f} to "
             f"{LARGEST_OVERLAP * USUAL_TILE:.0f} pixels"
