@@ -93,7 +93,7 @@ LARGE = {"heights": {"50": 4000.0}, "widths": {"50": 4000.0}}
 
 
 def extending(side):
-    return {"classes": {"cell": replace(CELL, extent={"50": side / 2, "95": side})}}
+    return {"classes": {"cell": replace(CELL, extent={"50": side / 2, "75": side})}}
 
 
 CASES = {

@@ -106,7 +106,7 @@ class Facts:
     def closing_radii(self) -> tuple[int, ...]:
         """Radii of closings that bridge gaps in the thinnest class, up to those of its width."""
         width = self.thinnest[1].typical_width if self.thinnest else 0.0
-        largest = max(1, round(width / 2))
+        largest = max(1, math.floor(width / 2 + 0.5))
         return tuple(sorted({0, 1, *(math.ceil(largest * share) for share in (0.5, 1.0))}))
 
     @property
@@ -156,12 +156,12 @@ class Facts:
 
     @property
     def object_extent(self) -> int:
-        """Longer side that 95 % of the objects keep to, in pixels.
+        """Longer side that three quarters of the objects keep to, in pixels.
 
         Of the class with the largest objects that an overlap can hold; 0 where there is none.
         """
         extents = [
-            one.extent.get("95", 0.0)
+            one.extent.get("75", 0.0)
             for one in self.fingerprint.classes.values()
             if one.num_objects >= ENOUGH_OBJECTS
         ]

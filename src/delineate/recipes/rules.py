@@ -275,10 +275,13 @@ RULES: tuple[Rule, ...] = (
         applies=lambda facts: facts.largest_side > LARGEST_TILE and facts.overlap > USUAL_OVERLAP,
         settings=lambda facts: {"prediction": {"overlap": facts.overlap}},
         reason=(
-            "objects of up to {object_extent} pixels are whole in one tile or another where tiles "
-            f"of {USUAL_TILE} have {{overlap:.0%}} in common"
+            "three quarters of the objects have up to {object_extent} pixels, and are whole in one "
+            f"tile or another where tiles of {USUAL_TILE} have {{overlap:.0%}} in common"
         ),
-        finding="95 % of the images are no larger than {largest_side} pixels",
+        finding=(
+            "images of up to {largest_side} pixels, and three quarters of the objects of up to "
+            "{object_extent}"
+        ),
         bound=(
             f"images above {LARGEST_TILE}, objects from {USUAL_OVERLAP * USUAL_TILE:.0f} to "
             f"{LARGEST_OVERLAP * USUAL_TILE:.0f} pixels"
