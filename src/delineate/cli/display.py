@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -85,6 +86,13 @@ def print_training(result: TrainingResult) -> None:
         f"{result.best_epoch}, on the validation split {scores}"
     )
     console.print(f"run    {result.run}\nmodel  {result.model}")
+    if result.findings:
+        console.print("what stood in its way (plan.md says why):")
+    for finding in result.findings:
+        advice = replace(finding.advice, rules=()).describe()
+        console.print(
+            Text.assemble("  ", (f"{finding.name}: ", "bold yellow"), f"{finding.what}. {advice}")
+        )
 
 
 def print_cross_validation(result: CrossValidation) -> None:

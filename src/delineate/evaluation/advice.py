@@ -15,6 +15,17 @@ class Advice:
     flags: tuple[str, ...] = ()
     """What to write after `delineate train`, to decide otherwise."""
 
+    def describe(self) -> str:
+        """Return the text, the rules of the plan that decide, and the flags, as sentences."""
+        text = self.text
+        if self.rules:
+            names = " and ".join(f"“{name}”" for name in self.rules)
+            plural = "s" if len(self.rules) > 1 else ""
+            text += f" The plan decides this by its rule{plural} {names} (plan.md)."
+        if self.flags:
+            text += f" To try: {', '.join(self.flags)}."
+        return text
+
 
 ADVICE: dict[tuple[str, str], Advice] = {
     ("size", "low"): Advice(

@@ -7,6 +7,7 @@ it says comes from the files of the folder: the model file, the inventory and me
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from delineate.files import digest_file, write_text
 from delineate.model_file import FILE_NAME, read_model_info
 
 FILE = "README.md"
+VERDICT = "verdict.json"
+"""What stood in the way of the training of a run, in its folder."""
 MARK = "<!-- model card of delineate -->"
 """First line of a card that may be written anew; any other README.md is left alone."""
 
@@ -213,13 +216,26 @@ def _count_splits(run: Path) -> dict[str, int]:
 
 
 def _read_training(run: Path) -> list[str]:
-    """Return how training ended, the best epoch and images left out, as plan.md says it."""
+    """Return how long training was and which epoch was best, as plan.md says it, and a verdict."""
     path = run / "plan.md"
     if not path.is_file():
         return []
     section = path.read_text(encoding="utf-8").partition("## What came of it")[2]
     lines = [line.removeprefix("- ") for line in section.partition("\n## ")[0].splitlines()]
-    return [line for line in lines if line.startswith(("Ended", "Best epoch", "Left out"))]
+    came = [line for line in lines if line.startswith(("Ended", "Best epoch", "Left out"))]
+    return came + [
+        f"In its way: {_escape(finding['name'])}: {_escape(finding['what'])}."
+        for finding in read_verdict(run)
+    ]
+
+
+def read_verdict(run: Path) -> list[dict[str, Any]]:
+    """Return what stood in the way of a run's training; nothing where that was not judged."""
+    try:
+        document = json.loads((run / VERDICT).read_text(encoding="utf-8"))
+        return [finding for finding in document["findings"] if {"name", "what"} <= finding.keys()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _read_all(run: Path) -> list[dict[str, Any]]:

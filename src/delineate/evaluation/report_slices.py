@@ -74,14 +74,7 @@ def _say_all(weak: Sequence[Slice]) -> list[str]:
 
 
 def _say(advice: Advice, parts: Sequence[Slice]) -> str:
-    text = f"{'; '.join(_describe(part) for part in parts)}. {advice.text}"
-    if advice.rules:
-        names = " and ".join(f"“{name}”" for name in advice.rules)
-        plural = "s" if len(advice.rules) > 1 else ""
-        text += f" The plan decides this by its rule{plural} {names} (plan.md)."
-    if advice.flags:
-        text += f" To try: {', '.join(advice.flags)}."
-    return text
+    return f"{'; '.join(_describe(part) for part in parts)}. {advice.describe()}"
 
 
 def _describe(part: Slice) -> str:

@@ -29,6 +29,8 @@ from delineate.training.results import save_run_model
 from delineate.training.resuming import Unfinished, restore_training, save_training
 from delineate.training.speed import describe_length, fix_length, resume_pace, tuning_deadline
 from delineate.training.tuning import tune_run
+from delineate.training.verdict.evidence import gather_evidence
+from delineate.training.verdict.judging import describe_findings, judge, save_findings
 
 if TYPE_CHECKING:
     from delineate.training.step import Batch
@@ -146,6 +148,15 @@ def fit(
             history.add_picture("validation", gallery)
             write_image(prep.run / "figures" / "gallery.png", gallery)
         outcome = replace(outcome, best=parts.validator.spread(tuned))
+        if not interruption.is_requested:
+            evidence = gather_evidence(
+                prep,
+                outcome.best,
+                history.records,
+                num_steps=outcome.num_steps,
+                num_rollbacks=position.num_rollbacks,
+            )
+            outcome = replace(outcome, findings=parts.team.share(judge(evidence)))
         history.conclude(
             outcome.best_epoch, outcome.reason, is_interrupted=interruption.is_requested
         )
@@ -160,6 +171,9 @@ def fit(
             *left_out.describe(),
         ],
     )
+    if parts.team.is_main and not interruption.is_requested:
+        save_findings(outcome.findings, prep.run)
+        prep.note("What stood in its way", describe_findings(outcome.findings))
     return outcome
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from delineate.processes import ALONE, Team
 from delineate.progress import Bar, ProgressDisplay
@@ -16,6 +17,9 @@ from delineate.training.optimization import Schedule, WeightAverage
 from delineate.training.recovery import MAX_REFUSED_STEPS, Recovery
 from delineate.training.step import Batch, Stepper
 from delineate.training.validation import Validation
+
+if TYPE_CHECKING:
+    from delineate.training.verdict.judging import Finding
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Outcome:
     best: Validation
     reason: str
     """Why training ended, in one sentence."""
+    findings: tuple[Finding, ...] = ()
+    """What stood in its way; found after the loop."""
 
 
 @dataclass

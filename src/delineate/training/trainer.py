@@ -30,6 +30,8 @@ from delineate.training.resuming import (
 if TYPE_CHECKING:
     import torch
 
+    from delineate.training.verdict.judging import Finding
+
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -48,6 +50,8 @@ class TrainingResult:
     seconds: float
     reason: str
     """Why training ended."""
+    findings: tuple[Finding, ...] = ()
+    """What stood in its way, and what to do about each."""
 
 
 def train(
@@ -170,6 +174,7 @@ def train_prepared(
         num_steps=outcome.num_steps,
         seconds=clock.monotonic() - started,
         reason=outcome.reason,
+        findings=outcome.findings,
     )
 
 
