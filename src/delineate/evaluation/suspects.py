@@ -1,10 +1,10 @@
 """Where sure predictions contradict the labels: what to look at first when labels are checked.
 
 To be asked of predictions by networks that have not seen the image (out of fold); others have
-learned the faults by heart. After confident learning, https://arxiv.org/abs/1911.00068: a pixel is
-suspect if another class than its label is at least as probable as it is on average where that
-class is labelled. Suspect pixels are joined to regions; strips of a pixel or two along boundaries,
-which differ between any two annotators, are left out.
+learned the faults by heart. After confident learning, https://arxiv.org/abs/1911.00068: a class is
+surely predicted where it is at least as probable as it is on average where it is labelled. A region
+is suspect where one class is predicted and others are labelled, if part of it is surely predicted.
+Strips of a pixel or two along boundaries, which differ between any two annotators, are left out.
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ MAX_SUSPECTS = 500
 """Regions that are listed, the most suspect ones."""
 LEAST_PIXELS = 9
 """Smaller regions are left out."""
+
+SURE = 0.9
+"""A probability that is sure in any case: networks are surer than they are right, so that their
+mean would leave nothing suspect."""
+LEAST_SURE_SHARE = 0.1
+"""Share of a region's pixels that must be surely predicted."""
 
 _STRIP_RADIUS = 1
 
@@ -109,9 +115,10 @@ def _layers(probs: NDArray[np.float32], target: NDArray[Any], task: Task) -> Ite
 
 
 def _measure_bars(images: Iterator[LabelledProbs], task: Task) -> list[FloatArray]:
-    """Return each class's mean probability where it is labelled, of each layer; infinite if never.
+    """Return the probability from which each class of each layer is surely predicted.
 
-    https://arxiv.org/abs/1911.00068, equation 2.
+    Its mean where it is labelled (https://arxiv.org/abs/1911.00068, equation 2), `SURE` at most;
+    infinite where it never is.
     """
     num_layers = task.num_classes if task.kind == "multilabel" else 1
     num_values = task.num_classes if task.kind == "multiclass" else 2
@@ -123,26 +130,25 @@ def _measure_bars(images: Iterator[LabelledProbs], task: Task) -> list[FloatArra
                 sums[number, value] += layer.probs[value][where].sum(dtype=np.float64)
                 counts[number, value] += where.sum()
     with np.errstate(invalid="ignore", divide="ignore"):
-        return list(np.where(counts > 0, sums / counts, np.inf))
+        return list(np.where(counts > 0, np.minimum(sums / counts, SURE), np.inf))
 
 
 def _find_regions(name: str, layer: _Layer, bars: FloatArray) -> Iterator[Suspect]:
     from scipy.ndimage import find_objects
 
-    is_reached = layer.probs >= bars.astype(np.float32)[:, None, None]
-    sure = np.where(is_reached, layer.probs, -1)
-    best = sure.argmax(axis=0)
+    best = layer.probs.argmax(axis=0)
     counted = layer.labels < len(layer.names)
     labels = np.where(counted, layer.labels, 0).astype(np.intp)
-    is_suspect = counted & (sure.max(axis=0) >= 0) & (best != labels)
+    differs = counted & (best != labels)
     own = np.take_along_axis(layer.probs, labels[None], axis=0)[0]
-    for value in np.unique(best[is_suspect]):
-        regions, areas = label_components(opening(is_suspect & (best == value), _STRIP_RADIUS))
+    for value in np.unique(best[differs]):
+        regions, areas = label_components(opening(differs & (best == value), _STRIP_RADIUS))
         for number, box in enumerate(find_objects(regions), start=1):
-            if areas[number] < LEAST_PIXELS:
-                continue
             where = regions[box] == number
             probability = layer.probs[value][box][where]
+            is_sure = probability >= np.float32(bars[value])
+            if areas[number] < LEAST_PIXELS or is_sure.mean() < LEAST_SURE_SHARE:
+                continue
             yield Suspect(
                 image=name,
                 label=layer.names[int(np.bincount(labels[box][where]).argmax())],
