@@ -80,8 +80,12 @@ def write_atomically(path: Path, *, needed: int | None = None) -> Iterator[Path]
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path, *, needed: int = 0) -> Iterator[None]:
     """Say in plain words why `path`, which a block writes by itself, could not be written.
+
+    Args:
+        path: A file or a folder.
+        needed: Expected size in bytes, for the message.
 
     Raises:
         ResourceError: If the disk is full.
@@ -90,7 +94,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _raise_explained(error, path, free_space(path.parent) + 1)
+        _raise_explained(error, path, max(needed, free_space(path.parent) + 1))
 
 
 def sweep_temporaries(path: Path) -> None:

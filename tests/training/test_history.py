@@ -15,7 +15,7 @@ def make_record(epoch, dice=0.5):
 
 
 def open_tensorboard(run, first_epoch=1):
-    logger = TensorBoardLogger()
+    logger = TensorBoardLogger(pytest.fail)
     settings = {"loss.name": "dice", "training.seed": 3, "task.kind": "binary"}
     texts = {"plan.md": "# Plan\n", "config.yaml": "loss:\n  name: dice\n"}
     logger.start(RunFacts(run, "cells", settings, texts, first_epoch))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from delineate.errors import DataError
-from delineate.files import digest_file, disk_errors, flush, write_text
+from delineate.files import check_free_space, digest_file, disk_errors, flush, write_text
 
 FOLDER = "checkpoints"
 STATE, META = "state.pt", "meta.json"
@@ -76,14 +76,19 @@ def save_checkpoint(
 
     folder = run / FOLDER / f"step-{step}"
     temporary = folder.with_name(f"{folder.name}.tmp")
-    with disk_errors(folder):
+    needed = count_bytes(state)
+    with disk_errors(folder, needed=needed):
         _remove(temporary)
+        check_free_space(folder, needed)
         temporary.mkdir(parents=True)
         try:
             try:
                 torch.save(state, temporary / STATE)
             except RuntimeError as error:
-                # torch's zip writer hides the errno of a full disk behind its own words.
+                # torch's zip writer hides the errno of a full disk behind its own words. A process
+                # that loads data may be reported dead anywhere, and here too.
+                if "PytorchStreamWriter" not in str(error) and "inline_container" not in str(error):
+                    raise
                 raise OSError(errno.ENOSPC, "no space left on device") from error
             for name, source in (files or {}).items():
                 _link(source, temporary / name)
@@ -143,6 +148,17 @@ def sweep_debris(run: Path) -> None:
 def remove_checkpoints(run: Path) -> None:
     """Remove all checkpoints of a run that has ended."""
     _remove(run / FOLDER)
+
+
+def count_bytes(state: Any) -> int:
+    """Return the bytes of all tensors in a state."""
+    import torch
+
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, Mapping):
+        return sum(map(count_bytes, state.values()))
+    return sum(map(count_bytes, state)) if isinstance(state, list | tuple) else 0
 
 
 def _find_folders(run: Path) -> list[tuple[int, Path]]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from delineate.config import dump_settings, flatten_settings
 from delineate.data.dataset import explain_worker_errors
+from delineate.errors import DelineateError
 from delineate.progress import ProgressDisplay
 from delineate.rasters import write_image
 from delineate.recipes.plan_folder import CONFIG, NOTES
 from delineate.training.assembly import Parts, PatchSource, build_stepper
 from delineate.training.checkpoint import remove_checkpoints
+from delineate.training.disk import check_room
 from delineate.training.gallery import EpochPictures, draw_gallery
 from delineate.training.history import EpochRecord, History
 from delineate.training.interruption import Interruption
@@ -53,6 +56,8 @@ def fit(
         display.print(sentence)
         prep.note("On the way", [f"{sentence[0].upper()}{sentence[1:]}."])
 
+    if parts.team.is_main:
+        check_room(prep.run, parts.network, has_average=parts.average is not None)
     stepper = build_stepper(prep, parts, parts.network, report)
     best: Validation | None = None
     if unfinished is None:
@@ -160,8 +165,11 @@ def fit(
         history.conclude(
             outcome.best_epoch, outcome.reason, is_interrupted=interruption.is_requested
         )
-    finally:
-        history.close()
+    except BaseException:
+        with suppress(DelineateError):  # it must not hide the error before
+            history.close()
+        raise
+    history.close()
     prep.note(
         "What came of it",
         [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from delineate.files import write_atomically
+from delineate.files import write_atomically, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,18 +78,14 @@ class History:
         self._summary: dict[str, float | str] = {}
         if run is None:
             return
-        self._file = (run / "results.csv").open("w", encoding="utf-8", newline="")
-        self._csv = csv.writer(self._file, lineterminator="\n")
-        self._write_row(list(COLUMNS))
-        for record in self.records:
-            self._write_row([text(record) for text in COLUMNS.values()])
+        self._write_table(run)
 
     def add(self, record: EpochRecord) -> None:
         """Write one epoch down."""
         self.records.append(record)
         if self._run is None:
             return
-        self._write_row([text(record) for text in COLUMNS.values()])
+        self._write_table(self._run)
         for logger in self._loggers:
             logger.log_scalars(_scalars(record), record.epoch)
 
@@ -111,15 +108,19 @@ class History:
         """Finish the files and the loggers, and draw the curves."""
         if self._run is None:
             return
-        self._file.close()
         for logger in self._loggers:
             logger.close(self._end, self._summary)
         if self.records:
             draw_curves(self.records, self._run / "figures" / "curves.png")
 
-    def _write_row(self, cells: Sequence[str]) -> None:
-        self._csv.writerow(cells)
-        self._file.flush()
+    def _write_table(self, run: Path) -> None:
+        """Write results.csv anew: a full disk leaves the former one as it was."""
+        rows = io.StringIO()
+        table = csv.writer(rows, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for record in self.records:
+            table.writerow([text(record) for text in COLUMNS.values()])
+        write_text(run / "results.csv", rows.getvalue())
 
 
 def _scalars(record: EpochRecord) -> dict[str, float]:

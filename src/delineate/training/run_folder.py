@@ -8,6 +8,7 @@ from pathlib import Path
 from delineate.errors import UsageError
 from delineate.evaluation.image_counts import FILE_NAME as IMAGE_COUNTS
 from delineate.evaluation.model_card import VERDICT
+from delineate.files import disk_errors
 from delineate.model_file import FILE_NAME
 from delineate.training.loggers.logger import TRACKING
 
@@ -62,7 +63,8 @@ def prepare_run_folder(run: Path) -> None:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"run folder {run} cannot be made: {error.strerror}") from error
-    for name in RESULTS:
-        (run / name).unlink(missing_ok=True)
-    for events in run.glob("events.out.tfevents.*"):
-        events.unlink()
+    with disk_errors(run / FILE_NAME):
+        for name in RESULTS:
+            (run / name).unlink(missing_ok=True)
+        for events in run.glob("events.out.tfevents.*"):
+            events.unlink()

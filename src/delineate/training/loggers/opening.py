@@ -44,13 +44,13 @@ def open_loggers(
     Args:
         trackers: Names in `TRACKERS`.
         facts: Of the run.
-        warn: Takes one line when a tracker fails; it is left out from then on.
+        warn: Takes one line when a logger fails; it is left out from then on.
 
     Raises:
         UsageError: If a tracker's packages are not installed.
     """
     check_trackers(trackers)
-    loggers: list[Logger] = [TensorBoardLogger()]
+    loggers: list[Logger] = [TensorBoardLogger(warn)]
     for name in dict.fromkeys(trackers):
         try:
             # Here and not on the logger's thread: processes that load data are forked soon, and
