@@ -295,19 +295,22 @@ def measure_kills(times: int, folder: Path) -> bool:
     model = make_model(folder / "m.safetensors", 1, width=4, depth=4, stem_stride=4)
     scene = make_scene(folder / "scene.tif", 4200)
     command = [sys.executable, "-m", "delineate", "predict", str(model), str(scene)]
+    child = start_work(command, folder / "whole.tif")
     start = time.monotonic()
-    subprocess.run([*command, "--out", str(folder / "whole.tif")], check=True)
+    if child.wait():
+        raise SystemExit(f"{command} failed")
     length = time.monotonic() - start
     expected = digest(folder / "whole.tif")
     rng = random.Random(0)
     num_equal = num_resumed = 0
     for index in range(times):
         out = folder / f"{index}.tif"
-        child = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.2, 1.0) * length)
+        child = start_work(command, out)
+        instant = rng.uniform(0, length)
+        time.sleep(instant)
         child.kill()
         child.wait()
-        is_begun = (folder / f".{out.name}.unfinished").exists()
+        is_begun = unfinished_work(out).exists()
         num_resumed += is_begun
         assert is_begun or not out.exists() or digest(out) == expected
         if not out.exists() or is_begun:
@@ -316,11 +319,27 @@ def measure_kills(times: int, folder: Path) -> bool:
         num_equal += digest(out) == expected
         left = [path.name for path in folder.glob(f".{index}*")]
         print(
-            f"{index}: resumed {is_begun}, equal {digest(out) == expected}, left {left}", flush=True
+            f"{index}: killed after {instant:.1f} of {length:.1f} s, resumed {is_begun}, "
+            f"equal {digest(out) == expected}, left {left}",
+            flush=True,
         )
         out.unlink()
     print(f"{num_equal} of {times} byte-identical, {num_resumed} of them resumed")
     return num_equal == times
+
+
+def start_work(command: list[str], out: Path) -> subprocess.Popen[bytes]:
+    """Start a prediction and return it when it has begun to keep its work."""
+    child = subprocess.Popen(
+        [*command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while child.poll() is None and not unfinished_work(out).exists():
+        time.sleep(0.005)
+    return child
+
+
+def unfinished_work(out: Path) -> Path:
+    return out.with_name(f".{out.name}.unfinished")
 
 
 def digest(path: Path) -> str:
