@@ -68,6 +68,8 @@ def test_polygons_of_rasterio_without_simplification(tmp_path: Path, side: int) 
     assert first == {shapely.simplify(shape, 0).normalize().wkt for shape in wanted}
     assert np.allclose(fields["area_m2"], shapely.area(found))
     assert set(fields["class"]) == {"building"}
+    # The version in the header, https://www.geopackage.org/spec131/#r2
+    assert (tmp_path / "a.gpkg").read_bytes()[60:64] == (10300).to_bytes(4, "big")
     info = read_info(tmp_path / "a.gpkg")
     assert info["crs"] == "EPSG:32616"
     assert info["geometry_type"] == "Polygon"

@@ -121,6 +121,24 @@ def test_the_overlay_of_a_large_raster_is_thinned_out(
     assert read_raster(out / "scene_overlay.png").pixels.shape == (34, 50, 3)
 
 
+@pytest.mark.usefixtures("small_memory")
+def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = write_scene(tmp_path / "scene.tif")
+    add, added = journal.Journal.add, []
+
+    def interrupt(self: journal.Journal, *arguments: Any) -> None:
+        if len(added) == 3:
+            raise KeyboardInterrupt
+        added.append(add(self, *arguments))
+
+    monkeypatch.setattr(journal.Journal, "add", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=r"kept in .*out/\.unfinished, .* --resume goes on"):
+        predict(make_model(), scene, out=tmp_path / "out", device="cpu")
+    monkeypatch.setattr(journal.Journal, "add", add)
+    predict(make_model(), scene, out=tmp_path / "out", resume=True, device="cpu")
+    assert list(products(tmp_path / "out")) == ["scene.tif"]
+
+
 class Killer:
     """Ends the process without warning at the n-th write to the disk, in the middle of it."""
 

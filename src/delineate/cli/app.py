@@ -176,6 +176,7 @@ def train(
     time: str | None = None,
     epochs: int | None = None,
     folds: int | None = None,
+    distill: Annotated[bool, Parameter(negative=())] = False,
     seed: int | None = None,
     device: str = "auto",
     recipe: str = "generic",
@@ -199,6 +200,8 @@ def train(
             such as 5; train once without each, in RUN/fold-1 and so on; and join the networks to
             one model. RUN/out-of-fold holds the predictions of all images by networks that have not
             seen them, their report, and the labels that they contradict.
+        distill: With folds: train one network more, in RUN/student, that learns from the
+            out-of-fold predictions as well as from the labels, and say how it compares.
         seed: Seed of the weights, the patches and the augmentation.
         device: auto, cpu, cuda, cuda:1, mps.
         recipe: generic, medical, aerial, thin, defect, or a YAML file of settings.
@@ -225,8 +228,10 @@ def train(
     if folds is not None or (resume and run is not None and is_cross_validation(run)):
         from delineate.training.folds.cross_validation import cross_validate
 
-        print_cross_validation(cross_validate(data, folds=folds, **settings))
+        print_cross_validation(cross_validate(data, folds=folds, distill=distill, **settings))
         return
+    if distill:
+        raise UsageError("--distill learns from the predictions of folds; give --folds with it")
     from delineate.training.trainer import train as run_training
 
     result = run_training(data, **settings)
@@ -464,8 +469,9 @@ def run(tokens: Sequence[str]) -> int:
     except cyclopts.CycloptsError as error:
         print(f"delineate: {' '.join(str(error).split())}", file=sys.stderr)
         return UsageError.exit_code
-    except KeyboardInterrupt:
-        print("delineate: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        hint = f"; {interrupt}" if interrupt.args else ""
+        print(f"delineate: interrupted{hint}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -146,6 +146,8 @@ def _write_geopackage(
             geometry_type=kind,
             crs=None if geo is None else geo.crs,
             append=count > 0,
+            # What GDAL of 2022 and the QGIS of that time read without a warning.
+            dataset_options={"VERSION": "1.3"},
         )
         count += len(batch)
     return count

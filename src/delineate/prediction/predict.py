@@ -96,6 +96,7 @@ def predict(
         ModelFileError: If the model file is refused.
         DataError: If no image could be segmented; the message lists each reason.
         PartialResultError: If some could not; the message lists them, the others are written.
+        KeyboardInterrupt: After Ctrl-C; the message says where the work lies, if there is some.
     """
     start = time.monotonic()
     request = prepare_request(
@@ -114,7 +115,15 @@ def predict(
     if dry_run:
         estimate = estimate_prediction(request, Path(out))
         return PredictionSummary(0, 0, (), time.monotonic() - start, estimate=estimate)
-    summary = _predict(request, Path(out))
+    try:
+        summary = _predict(request, Path(out))
+    except KeyboardInterrupt as interrupt:
+        if not request.unfinished.folder.is_dir():
+            raise
+        raise KeyboardInterrupt(
+            f"what is done is kept in {request.unfinished.folder}, and the same command with "
+            "--resume goes on with it"
+        ) from interrupt
     return replace(summary, seconds=time.monotonic() - start)
 
 
