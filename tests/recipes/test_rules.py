@@ -117,6 +117,10 @@ CASES = {
         facts_of(top_bottom_difference=0.6, left_right_difference=0.5),
     ),
     "class weights": (facts_of(**FOUR), facts_of(**rarer(0.01))),
+    "class weights where labels overlap": (
+        facts_of(**{**FOUR, "task_kind": "multilabel"}),
+        facts_of(**{**FOUR, "class_shares": {"sky": 0.5, "road": 0.1}}),
+    ),
     "rare positives": (facts_of(**rarer(0.009)), facts_of(**rarer(0.03))),
     "patches with foreground": (facts_of(empty_share=0.5), facts_of(empty_share=0.1)),
     "shallower network": (facts_of(heights={"50": 60.0}), facts_of(heights={"50": 64.0})),

@@ -78,7 +78,8 @@ def decide_settings(
     room_name = "are allowed" if is_told else "are free"
     fitting = None
     if facts.wishes.device == "cuda" and room is not None and "training.batch_size" not in given:
-        fitting = raise_batch(settings, need, room, num_pixels=facts.fingerprint.num_pixels)
+        num_pixels = facts.fingerprint.num_pixels
+        fitting = raise_batch(settings, need, room, num_pixels=num_pixels, room_name=room_name)
     if fitting is None:
         fitting = fit_memory(settings, need, room, fixed=given, room_name=room_name)
     if fitting.decisions:

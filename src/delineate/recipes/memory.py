@@ -194,6 +194,7 @@ def raise_batch(
     room: int,
     *,
     num_pixels: int,
+    room_name: str = "are free",
 ) -> Fitting | None:
     """Return settings with a larger batch for a GPU with room; None where there is no reason.
 
@@ -206,6 +207,7 @@ def raise_batch(
         need: What settings take.
         room: Bytes that are free.
         num_pixels: Of the training images.
+        room_name: What the room is, after its number.
     """
     first = settings.training.batch_size
     area = settings.training.patch_size[0] * settings.training.patch_size[1]
@@ -219,12 +221,14 @@ def raise_batch(
     if size == first:
         return None
     reason = (
-        f"{_describe_step(best)} takes about {_gib(need(best).step)} of the {_gib(room)} that are "
-        f"free on the GPU, and shows {size * area / num_pixels:.1%} of the training pixels; "
+        f"{_describe_step(best)} takes about {_gib(need(best).step)} of the {_gib(room)} that "
+        f"{room_name} on the GPU, and shows {size * area / num_pixels:.1%} of the training pixels; "
         f"{LARGEST_BATCH} patches and {LARGEST_SHARE:.0%} are the bounds"
     )
     decision = Decision("larger batches", {"training": {"batch_size": size}}, reason)
-    summary = f"{_describe_step(best)} takes about {_gib(need(best).step)}, {_gib(room)} are free"
+    summary = (
+        f"{_describe_step(best)} takes about {_gib(need(best).step)}, {_gib(room)} {room_name}"
+    )
     return Fitting(best, (decision,), summary)
 
 

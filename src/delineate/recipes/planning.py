@@ -11,52 +11,25 @@ from typing import Any
 
 from delineate.config import Settings, build_settings, flatten_settings, read_settings
 from delineate.data.cache import ImageCache
-from delineate.data.doctor.diagnosis import admit
 from delineate.data.fingerprint.builder import CLIPPED, build_fingerprint, total_variation
 from delineate.data.fingerprint.fingerprint import Fingerprint
 from delineate.data.fingerprint.image import measure_image
 from delineate.data.fingerprint.store import recall_fingerprint
-from delineate.data.inventory import Inventory, list_samples, read_data_file
-from delineate.data.masks import MaskDecoder
+from delineate.data.inventory import Inventory, read_data_file
 from delineate.data.memory import DataMemory
-from delineate.data.resolution import (
-    Resampling,
-    Resolution,
-    choose_resolution,
-    grid_to,
-    read_sizes,
-)
-from delineate.errors import DataError, UnknownNameError, UsageError
-from delineate.preprocessing import Preprocessing, measure_preprocessing
-from delineate.processes import count_local_processes
+from delineate.data.resolution import Resolution
+from delineate.errors import UnknownNameError
+from delineate.preprocessing import Preprocessing
 from delineate.progress import format_duration, track
-from delineate.raster_windows import Grid, format_pixel_size
+from delineate.raster_windows import format_pixel_size
 from delineate.recipes.appetite import measure_need
 from delineate.recipes.deciding import decide_settings, find_room, lay_over, name_overruler
 from delineate.recipes.facts import Facts, Wishes
 from delineate.recipes.planner import Decision, Unmet
-from delineate.task import Task
+from delineate.recipes.reading import ReadData, check_there, read_data
 
 RECIPES = ("generic", "medical", "aerial", "thin", "defect")
 """The recipes that come with the program, one YAML file each beside this module."""
-
-
-@dataclass(frozen=True)
-class ReadData:
-    """A data set with all of it read once."""
-
-    inventory: Inventory
-    task: Task
-    decoder: MaskDecoder
-    preprocessing: Preprocessing
-    """As measured; a plan may change whose mean and deviation count."""
-    images: ImageCache
-    """The training split."""
-    validation_images: ImageCache
-    """As decoded; `validation_grids` tells what the network reads of them."""
-    validation_grids: tuple[Grid | None, ...]
-    resolution: Resolution
-    """At what pixel size the network learns."""
 
 
 @dataclass(frozen=True)
@@ -187,12 +160,12 @@ def make_plan(
         UnknownNameError: If there is no such recipe.
         UsageError: If there are no data.
     """
-    _check_there(data)
+    check_there(data)
     recipe_settings = read_recipe(recipe)
     wanted = lay_over(read_data_file(data), read_settings(config) if config else {}, wishes or {})
     source = f"{config} and the options" if config else "the settings"
     settings = build_settings(lay_over(recipe_settings, wanted), source)
-    read = _read(data, settings, joins_validation=joins_validation)
+    read = read_data(data, settings, joins_validation=joins_validation)
     fingerprint = measure_fingerprint(read.inventory, read.images, read.preprocessing)
     facts = Facts(
         fingerprint,
@@ -257,7 +230,7 @@ def reopen_plan(
         DataError: If images or masks are not usable; lists everything found.
         UsageError: If there are no data.
     """
-    _check_there(data)
+    check_there(data)
     return Plan(
         settings=settings,
         decisions=(),
@@ -265,71 +238,7 @@ def reopen_plan(
         recipe_settings={},
         wanted={},
         fingerprint=fingerprint,
-        data=_read(data, settings, memory=memory),
-    )
-
-
-def _check_there(data: Path) -> None:
-    if not data.exists():
-        raise UsageError(f"data {data} is not there; give a folder, a data.yaml or a CSV of paths")
-
-
-def _read(
-    data: Path,
-    settings: Settings,
-    *,
-    joins_validation: bool = False,
-    memory: DataMemory | None = None,
-) -> ReadData:
-    if memory is None:
-        inventory, task, decoder = admit(data, settings)
-    else:
-        listing = list_samples(data, settings.data)
-        inventory, decoder = Inventory(listing.root, listing.samples), memory.decoder
-        task = decoder.task
-    if joins_validation:
-        inventory = inventory.join_validation()
-    for split in ("train", "val"):
-        if not inventory.of(split) and not (split == "val" and joins_validation):
-            raise DataError(
-                f"{data} has no images in its {split} split; training needs both train and val: "
-                "add images or change data.split"
-            )
-    limit = settings.data.cache_gib / count_local_processes()
-    paths = [sample.image for sample in inventory.of("train")]
-    resolution = (
-        choose_resolution(paths, read_sizes(paths), settings.data.resolution)
-        if memory is None
-        else Resolution(memory.preprocessing.pixel_size, 0, "as when training began")
-    )
-    images = ImageCache(
-        inventory.of("train"),
-        decoder,
-        limit_gib=0.75 * limit,
-        resample=Resampling(tuple(paths), resolution.pixel_size, task),
-        facts=None if memory is None else memory.images,
-    )
-    validation_images = ImageCache(
-        inventory.of("val"),
-        decoder,
-        limit_gib=0.25 * limit,
-        description="reading validation images",
-    )
-    return ReadData(
-        inventory=inventory,
-        task=task,
-        decoder=decoder,
-        preprocessing=replace(
-            measure_preprocessing(images.images()), pixel_size=resolution.pixel_size
-        )
-        if memory is None
-        else memory.preprocessing,
-        images=images,
-        validation_images=validation_images,
-        validation_grids=tuple(
-            grid_to(sample.image, resolution.pixel_size) for sample in inventory.of("val")
-        ),
-        resolution=resolution,
+        data=read_data(data, settings, memory=memory),
     )
 
 

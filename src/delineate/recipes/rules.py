@@ -192,16 +192,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="class weights",
-        applies=lambda facts: (
-            facts.fingerprint.task_kind == "multiclass" and facts.imbalance >= IMBALANCE
-        ),
+        applies=lambda facts: not _is_binary(facts) and facts.imbalance >= IMBALANCE,
         settings=lambda _: {"training": {"class_weights": "balanced"}},
         reason="the most frequent class has {imbalance:.0f} times the pixels of the rarest",
         finding=(
             "a {task_kind} task, the most frequent class has {imbalance:.1f} times the pixels of "
             "the rarest"
         ),
-        bound=f"multiclass, from {IMBALANCE:.0f}",
+        bound=f"several classes, from {IMBALANCE:.0f} times",
     ),
     Rule(
         name="rare positives",
