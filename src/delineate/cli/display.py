@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SCORES = ("dice", "iou", "precision", "recall")
 NUM_WARNED = 5
 """Images that a warning names."""
+NUM_DIFFERENCES = 8
+"""Settings that a comparison names."""
 
 
 def print_settings(command: str, sections: Sequence[str]) -> None:
@@ -142,6 +144,18 @@ def print_comparison(comparison: Comparison) -> None:
             console.print(Text(run.verdict))
     if comparison.warning:
         console.print(Text(comparison.warning, style="yellow"))
+    shown = comparison.differences[:NUM_DIFFERENCES]
+    if shown:
+        more = len(comparison.differences) - len(shown)
+        names = ", ".join(run.name for run in comparison.runs)
+        print(f"settings that differ ({names}):")
+        for name, values in shown:
+            print(f"  {name}: {' | '.join(values)}")
+        if more:
+            print(f"  and {more} more, in the page that --out FOLDER writes")
+    for run in comparison.runs:
+        for finding in run.findings:
+            print(f"in the way of {run.name}: {finding}")
     if comparison.page is not None:
         console.print(f"page  {comparison.page}")
 

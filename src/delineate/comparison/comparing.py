@@ -1,78 +1,28 @@
-"""Runs side by side: scores, courses, and whether a difference is more than chance."""
+"""Compare runs: scores, courses, settings, and whether a difference is more than chance."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from delineate.comparison.page import render
+from delineate.comparison.result import ComparedRun, Comparison, Course
+from delineate.config import flatten_settings, read_settings
 from delineate.errors import DataError, UsageError
 from delineate.evaluation.bootstrap import Interval
 from delineate.evaluation.image_counts import FILE_NAME, ImageCounts, load_image_counts
 from delineate.evaluation.intervals import difference_intervals, score_intervals
+from delineate.evaluation.model_card import read_verdict
 from delineate.files import write_text
-from delineate.pages import (
-    Line,
-    Section,
-    figure,
-    figures,
-    legend,
-    paragraph,
-    plot_lines,
-    render_page,
-    table,
-)
-from delineate.pictures import PALETTE
+from delineate.recipes.plan_folder import CONFIG
 
-_NUM_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Course:
-    """The validation scores of a run over its time."""
-
-    seconds: tuple[float, ...]
-    dice: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class ComparedRun:
-    """One run of a comparison."""
-
-    name: str
-    dice: Interval
-    """Pooled, macro mean over the foreground."""
-    iou: Interval
-    difference: Interval | None
-    """Dice less that of the first run; None for the first."""
-    verdict: str
-    course: Course | None
-    """None where the run has no results.csv."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Runs on the same images."""
-
-    split: str
-    num_images: int
-    num_groups: int
-    runs: tuple[ComparedRun, ...]
-    warning: str | None
-    """One sentence where the images are too few to tell."""
-    page: Path | None
-    """compare.html, where it was asked for."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        document = asdict(self)
-        document["page"] = None if self.page is None else str(self.page)
-        return document
+_NUM_SHOWN = 3
+"""Names in an error message."""
+_LONGEST_NAME = 40
+_ABSENT = "–"
 
 
 def compare(
@@ -120,6 +70,9 @@ def compare(
                 difference=difference,
                 verdict=_judge(name, names[0], difference),
                 course=_read_course(folder / "results.csv"),
+                findings=tuple(
+                    f"{finding['name']}: {finding['what']}" for finding in read_verdict(folder)
+                ),
             )
         )
     comparison = Comparison(
@@ -128,10 +81,11 @@ def compare(
         num_groups=len(set(first.groups)),
         runs=tuple(compared),
         warning=score_intervals(first.counts, first.groups).warning,
+        differences=_find_differences(folders),
         page=None if out is None else Path(out) / "compare.html",
     )
     if comparison.page is not None:
-        write_text(comparison.page, _render(comparison))
+        write_text(comparison.page, render(comparison))
         text = json.dumps(comparison.to_json(), indent=1, sort_keys=True)
         write_text(comparison.page.with_suffix(".json"), text + "\n")
     return comparison
@@ -150,16 +104,50 @@ def _name_runs(folders: Sequence[Path]) -> list[str]:
 def _check_same(first: str, ours: ImageCounts, other: str, theirs: ImageCounts) -> None:
     if ours.task != theirs.task:
         raise DataError(
-            f"{first} segments {', '.join(ours.task.class_names)} and {other} "
-            f"{', '.join(theirs.task.class_names)}; compare runs of the same classes"
+            f"{first} segments {_name_some(ours.task.class_names)} ({ours.task.kind}) and {other} "
+            f"{_name_some(theirs.task.class_names)} ({theirs.task.kind}); compare runs of the same "
+            "classes"
         )
     if ours.names != theirs.names:
         apart = sorted(set(ours.names) ^ set(theirs.names))
-        shown = ", ".join(apart[:_NUM_SHOWN]) + (", ..." if len(apart) > _NUM_SHOWN else "")
         raise DataError(
             f"{first} and {other} were scored on different images ({len(apart)} in one only: "
-            f"{shown}); evaluate both on the same split of the same data"
+            f"{_name_some(apart)}); evaluate both on the same split of the same data: delineate "
+            "evaluate RUN DATA --split test, then compare --split test"
         )
+
+
+def _name_some(names: Sequence[str]) -> str:
+    """Return the first names, long ones without their middle, and how many more there are."""
+    half = _LONGEST_NAME // 2 - 1
+    shown = [
+        name if len(name) <= _LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
+        for name in names[:_NUM_SHOWN]
+    ]
+    more = len(names) - _NUM_SHOWN
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _find_differences(folders: Sequence[Path]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the settings in which runs differ, each with its value in every run."""
+    settings = [
+        flatten_settings(read_settings(folder / CONFIG)) if (folder / CONFIG).exists() else {}
+        for folder in folders
+    ]
+    names = sorted({name for one in settings for name in one if not name.startswith("logging.")})
+    values = {name: tuple(_show_value(one, name) for one in settings) for name in names}
+    differing = {name: each for name, each in values.items() if len(set(each)) > 1}
+    # what only one kind of loss or network has is said by the name of its kind
+    return tuple(
+        (name, each)
+        for name, each in differing.items()
+        if _ABSENT not in each or f"{name.partition('.')[0]}.name" not in differing
+    )
+
+
+def _show_value(settings: Mapping[str, Any], name: str) -> str:
+    value = settings.get(name, _ABSENT)
+    return "none" if value is None else str(value)
 
 
 def _judge(name: str, first: str, difference: Interval | None) -> str:
@@ -199,44 +187,3 @@ def _read_course(path: Path) -> Course | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be read as the results of a run: {error}") from error
-
-
-def _render(comparison: Comparison) -> str:
-    rows = [
-        (run.name, show_interval(run.dice), show_interval(run.iou), run.verdict or "–")
-        for run in comparison.runs
-    ]
-    blocks = [
-        table(
-            f"{comparison.num_images} images of the {comparison.split} split in "
-            f"{comparison.num_groups} groups; pooled scores with 95 % bootstrap intervals",
-            ("run", "Dice", "IoU", "against the first"),
-            rows,
-        )
-    ]
-    if comparison.warning:
-        blocks.append(paragraph(comparison.warning))
-    sections = [Section("Scores", blocks)]
-    courses = [(run.name, run.course) for run in comparison.runs if run.course is not None]
-    longest = max((max(course.seconds, default=0) for _, course in courses), default=0)
-    if longest > 0:
-        colours = {
-            name: PALETTE[index % len(PALETTE)] for index, (name, _) in enumerate(courses, start=1)
-        }
-        lines = [
-            Line(np.array(course.seconds) / longest, np.array(course.dice), colours[name])
-            for name, course in courses
-        ]
-        drawing = plot_lines("Validation Dice", f"time, 1 being {longest:.0f} s", "Dice", lines)
-        caption = "Each point an epoch, at its best threshold."
-        sections.append(Section("Courses", [figures([figure(drawing, caption, legend(colours))])]))
-    return render_page("Runs compared", sections)
-
-
-def show_interval(interval: Interval) -> str:
-    """Return an estimate with its interval, as 0.912 (0.890 to 0.931)."""
-    if interval.estimate is None:
-        return "–"
-    if interval.low is None or interval.high is None:
-        return f"{interval.estimate:.4f}"
-    return f"{interval.estimate:.4f} ({interval.low:.4f} to {interval.high:.4f})"
