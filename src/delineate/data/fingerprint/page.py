@@ -98,6 +98,7 @@ def _objects(fingerprint: Fingerprint) -> Markup:
         "per image",
         "area",
         "width",
+        "longer side",
         "elongation",
         "boundary",
         "touching",
@@ -105,23 +106,25 @@ def _objects(fingerprint: Fingerprint) -> Markup:
     )
     rows = [(name, *_describe(one)) for name, one in fingerprint.classes.items()]
     caption = (
-        "Objects are 8-connected parts. Area and width: median, in pixels (5th to 95th "
-        "percentile); width is that of the object a pixel belongs to. Elongation: length in "
-        "widths. Boundary: share of the class's pixels on its edge. Touching: share of objects "
-        "within two pixels of another. Contrast to the surroundings, in standard deviations."
+        "Objects are 8-connected parts. Area and longer side of the bounding box: median, in "
+        "pixels (5th to 95th percentile); width is that of the object a pixel belongs to. "
+        "Elongation: length in widths. Boundary: share of the class's pixels on its edge. "
+        "Touching: share of objects within two pixels of another. Contrast to the surroundings, "
+        "in standard deviations."
     )
     return table(caption, headings, rows)
 
 
 def _describe(one: ClassStatistics) -> tuple[str, ...]:
     if not one.num_objects:
-        return ("0 %", "0", *("–",) * 7)
+        return ("0 %", "0", *("–",) * 8)
     return (
         f"{one.image_share:.0%}",
         f"{one.num_objects:,}",
         f"{one.objects_per_image['50']:.0f}",
         f"{one.area['50']:.0f} ({one.area['5']:.0f} to {one.area['95']:.0f})",
         f"{one.typical_width:.1f}",
+        f"{one.extent['50']:.0f} ({one.extent['5']:.0f} to {one.extent['95']:.0f})",
         f"{one.elongation:.1f}",
         f"{one.boundary_share:.0%}",
         f"{one.touching_share:.0%}",
@@ -152,7 +155,8 @@ def _channels(fingerprint: Fingerprint) -> Markup:
     for number, channel in enumerate(fingerprint.channels, start=1):
         caption = (
             f"mean {channel.mean:.4g}, standard deviation {channel.std:.4g}; "
-            f"{channel.between_images:.0%} of the spread lies between images"
+            f"{channel.between_images:.0%} of the spread lies between images; clipped to the 0.5th "
+            f"and 99.5th percentile the deviation is {channel.clipped_std:.4g}"
         )
         drawings.append(
             figure(
