@@ -203,7 +203,7 @@ def _kill() -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_bad_file_is_named_in_one_sentence(num_workers: int) -> None:
+def test_row_9_a_bad_file_is_named_in_one_sentence(num_workers: int) -> None:
     dataset = make_dataset(make_images())
     dataset._images = _Broken(make_images(), _refuse)
     with pytest.raises(UnreadableFileError) as caught, explain_worker_errors():
@@ -211,7 +211,7 @@ def test_a_bad_file_is_named_in_one_sentence(num_workers: int) -> None:
     assert str(caught.value) == "images/07.tif is damaged; replace it"
 
 
-def test_a_killed_worker_does_not_hang_and_names_the_cause() -> None:
+def test_row_8_a_killed_worker_does_not_hang_and_names_the_cause() -> None:
     dataset = make_dataset(make_images())
     dataset._images = _Broken(make_images(), _kill)
     message = r"memory .* data\.num_workers 0"

@@ -16,6 +16,7 @@ from delineate.losses import LOSSES, build_loss
 from delineate.models import build_model
 from delineate.processes import ALONE, join_team
 from delineate.task import Task
+from delineate.training.recovery import find_suspects
 from delineate.training.step import Stepper
 
 CPU = torch.device("cpu")
@@ -101,6 +102,27 @@ def refuse_steps(team):
     return refused, is_same, stepper.step([batch], 0.1)
 
 
+def name_suspects(team):
+    """Return which images a refused step is blamed on; that of the last process is damaged."""
+    image = torch.zeros(1, 1, 4, 4)
+    image[0, 0, 1, 1] = torch.nan if team.rank == team.size - 1 else 0
+    batch = {"image": image, "source": torch.tensor([team.rank])}
+    suspects = find_suspects([batch], ["mine", "other"], team)
+    return suspects.names, suspects.damaged
+
+
+def run_out_of_memory(team):
+    """Make a step in which the memory of the last process ends."""
+    network, stepper = build_stepper("binary", "dice", {}, team)
+    if team.rank == team.size - 1:
+
+        def forward_heads(images):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+        network.forward_heads = forward_heads
+    stepper.step([draw_batch("binary", 0)], 0.1)
+
+
 def average_statistics(team):
     """Return the statistics of batch norm after a step."""
     torch.manual_seed(0)
@@ -139,6 +161,7 @@ def main(folder):
         results = {
             "steps": [make_step(*case, team) for case in name_cases()],
             "refused": refuse_steps(team),
+            "suspects": name_suspects(team),
             "statistics": average_statistics(team),
             "scores": [score(team, count) for count in (5, 1)],
             "shared": team.share(team.rank),
@@ -147,11 +170,12 @@ def main(folder):
             "most": team.most(team.rank),
             "agreed": [team.agree(True), team.agree(team.is_main)],
         }
-    results["failed"] = leave(team.rank, lambda: fail("mask 7 is broken"))
+    results["failed"] = leave(lambda team: team.is_main or fail("mask 7 is broken"))
+    results["memory"] = leave(run_out_of_memory)
     path = Path(folder) / f"{team.rank}.pt"
     if team.rank == 1:
         torch.save(results, path)
-    results["gone"] = leave(team.rank, lambda: os._exit(0))
+    results["gone"] = leave(lambda team: team.is_main or os._exit(0))
     torch.save(results, path)
 
 
@@ -159,13 +183,12 @@ def fail(message):
     raise DataError(message)
 
 
-def leave(rank, action):
-    """Return the error that a process leaves with when the second one does something."""
+def leave(action):
+    """Return the error that a process leaves with when all do something that fails in one."""
     start = time.monotonic()
     try:
         with join_team("cpu") as team:
-            if rank == 1:
-                action()
+            action(team)
             team.share(None)
     except DelineateError as error:
         return str(error), error.exit_code, time.monotonic() - start

@@ -86,7 +86,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, name):
+def test_row_5_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, name):
     damage, words = DAMAGES[name]
     save(tmp_path, 1, 2)
     damage(tmp_path / FOLDER / "step-2")
@@ -108,7 +108,7 @@ def test_without_checkpoints_the_error_lists_what_is_there(tmp_path):
         find_checkpoint(tmp_path / "missing")
 
 
-def test_debris_is_swept_and_never_taken_for_a_checkpoint(tmp_path):
+def test_row_1_debris_is_swept_and_never_taken_for_a_checkpoint(tmp_path):
     save(tmp_path, 5)
     debris = tmp_path / FOLDER / "step-9.tmp"
     debris.mkdir()

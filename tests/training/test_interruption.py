@@ -9,7 +9,7 @@ from delineate.processes import Team
 from delineate.training.interruption import Interruption
 
 
-def test_a_signal_is_noted_and_the_second_ends():
+def test_row_3_a_signal_is_noted_and_the_second_ends():
     with Interruption() as interruption:
         assert not interruption.is_requested
         os.kill(os.getpid(), signal.SIGTERM)

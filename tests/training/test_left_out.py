@@ -4,6 +4,7 @@ import csv
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 from delineate.data.bad_images import count_tolerable
 from delineate.data.memory import load_memory
 from delineate.errors import DataError
+from delineate.processes import Team
 from delineate.training import loop as loop_module
+from delineate.training.left_out import LeftOut
 from delineate.training.trainer import train
 
 SETTINGS = {
@@ -188,3 +191,27 @@ def test_what_a_run_knows_of_its_data_is_kept_with_the_checkpoint(
     assert len(memory.images.names) == 6
     assert memory.preprocessing.in_channels == 1
     assert all(torch.is_tensor(torch.from_numpy(p)) for p in memory.images.class_pixels[0].values())
+
+
+def test_row_9_processes_count_together_what_each_has_met(monkeypatch):
+    others = {4}
+    monkeypatch.setattr(Team, "gather", lambda self, value: [value, others])
+    monkeypatch.setattr(Team, "share", lambda self, value: value)
+    said = []
+
+    class Images(list):
+        @property
+        def samples(self):
+            return [SimpleNamespace(name=f"images/{number}") for number in self]
+
+    left_out = LeftOut(Images(range(200)), said.append, team=Team(0, 2))
+    left_out.note([{"bad": torch.tensor([[7, -1], [-1, -1]])}, {}])
+    left_out.settle()
+    assert left_out.met == {4, 7}
+    assert len(said) == 2
+    left_out.settle()
+    assert len(said) == 2
+    assert left_out.describe() == ["Left out 2 of 200 training images: images/4, images/7."]
+    others.add(5)
+    with pytest.raises(DataError, match=r"3 of 200 .* the last images/5 .*at most 1%"):
+        left_out.settle()

@@ -104,7 +104,9 @@ def start_and_cut(circles, run, settings, monkeypatch, step):
 
 # in the first epoch, in the middle of the second, and near the end of the last
 @pytest.mark.parametrize("step", [1, 6, 11])
-def test_a_cut_run_ends_with_the_same_bytes(circles, whole, settings, tmp_path, monkeypatch, step):
+def test_row_2_a_cut_run_ends_with_the_same_bytes(
+    circles, whole, settings, tmp_path, monkeypatch, step
+):
     run = tmp_path / "run"
     start_and_cut(circles, run, settings, monkeypatch, step)
     result = train(run=run, resume=True)
@@ -113,7 +115,9 @@ def test_a_cut_run_ends_with_the_same_bytes(circles, whole, settings, tmp_path, 
     assert f"After step {step}." in (run / "plan.md").read_text()
 
 
-def test_a_run_killed_again_and_again_ends_with_the_same_bytes(circles, whole, settings, tmp_path):
+def test_row_2_a_run_killed_again_and_again_ends_with_the_same_bytes(
+    circles, whole, settings, tmp_path
+):
     run, config = tmp_path / "run", tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-m", "delineate", "train"]
@@ -141,7 +145,7 @@ def wait_for_step(process, run, step):
     raise AssertionError(f"step {step} was not reached")
 
 
-def test_ctrl_c_can_be_resumed_from(circles, whole, settings, tmp_path, monkeypatch):
+def test_row_3_ctrl_c_can_be_resumed_from(circles, whole, settings, tmp_path, monkeypatch):
     run = tmp_path / "run"
     former = loop_module.Loop._train_epoch
 
@@ -176,7 +180,7 @@ def flip_a_bit(run):
     (newest / STATE).write_bytes(data)
 
 
-def test_a_damaged_checkpoint_falls_back_loudly(
+def test_row_5_a_damaged_checkpoint_falls_back_loudly(
     circles, whole, settings, tmp_path, monkeypatch, capsys
 ):
     run = tmp_path / "run"
@@ -187,7 +191,9 @@ def test_a_damaged_checkpoint_falls_back_loudly(
     assert_same(run, whole)
 
 
-def test_other_settings_are_refused_with_the_difference(circles, settings, tmp_path, monkeypatch):
+def test_row_6_other_settings_are_refused_with_the_difference(
+    circles, settings, tmp_path, monkeypatch
+):
     run = tmp_path / "run"
     start_and_cut(circles, run, settings, monkeypatch, 2)
     with pytest.raises(ConfigError, match=r"training\.batch_size: 4 -> 8"):
@@ -199,7 +205,7 @@ def test_other_settings_are_refused_with_the_difference(circles, settings, tmp_p
         train(run=run, resume=True)
 
 
-def test_checkpoints_of_an_earlier_run_are_not_gone_on_with(
+def test_row_5_checkpoints_of_an_earlier_run_are_not_gone_on_with(
     circles, settings, tmp_path, monkeypatch
 ):
     run = tmp_path / "run"
@@ -220,7 +226,7 @@ def test_settings_that_only_change_the_speed_may_differ(
     assert results(run) == results(whole)
 
 
-def test_other_data_are_refused_by_name(circles, settings, tmp_path, monkeypatch):
+def test_row_6_other_data_are_refused_by_name(circles, settings, tmp_path, monkeypatch):
     data, run = tmp_path / "data", tmp_path / "run"
     shutil.copytree(circles, data)
     start_and_cut(data, run, settings, monkeypatch, 2)
@@ -235,7 +241,7 @@ def test_other_data_are_refused_by_name(circles, settings, tmp_path, monkeypatch
         train(run=run, resume=True)
 
 
-def test_nothing_to_resume_from_is_said_and_nothing_is_started(circles, tmp_path):
+def test_row_5_nothing_to_resume_from_is_said_and_nothing_is_started(circles, tmp_path):
     with pytest.raises(UsageError, match="not there"):
         train(run=tmp_path / "missing", resume=True)
     (tmp_path / "empty").mkdir()
@@ -248,7 +254,7 @@ def test_nothing_to_resume_from_is_said_and_nothing_is_started(circles, tmp_path
     assert not any((tmp_path / "empty").iterdir())
 
 
-def test_a_checkpoint_without_its_manifest_is_none(circles, settings, tmp_path, monkeypatch):
+def test_row_5_a_checkpoint_without_its_manifest_is_none(circles, settings, tmp_path, monkeypatch):
     run = tmp_path / "run"
     start_and_cut(circles, run, settings, monkeypatch, 1)
     (run / FOLDER / "step-1" / META).unlink()

@@ -33,7 +33,7 @@ def test_steps_lower_the_loss():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_changes_nothing(bad):
+def test_row_10_a_loss_that_is_not_finite_changes_nothing(bad):
     network, stepper = make_stepper()
     stepper.step([make_batch()], 1e-2)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

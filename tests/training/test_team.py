@@ -97,12 +97,27 @@ def test_each_loss_steps_as_with_the_joint_batch(both, number, case):
             torch.testing.assert_close(weight, expected, rtol=0, atol=1e-9)
 
 
-def test_all_refuse_what_one_cannot_make_and_go_on(both):
+def test_row_10_all_refuse_what_one_cannot_make_and_go_on(both):
     for part in both:
         refused, is_same, loss = part["refused"]
         assert refused is None
         assert is_same
         assert loss == both[0]["refused"][2]
+
+
+def test_row_10_all_know_which_images_hold_what_is_not_finite(both):
+    for part in both:
+        assert part["suspects"] == (("mine", "other"), ("other",))
+
+
+def test_row_11_all_leave_with_what_to_do_where_one_runs_out_of_memory(both):
+    for part in both:
+        message, code, seconds = part["memory"]
+        assert "a batch of 4 patches of 16x16 pixels does not fit into the memory of" in message
+        assert "process 1" in message
+        assert "lower training.batch_size, raise training.accumulation" in message
+        assert code == 5
+        assert seconds < 20
 
 
 def test_statistics_of_batch_norm_are_the_same_everywhere(both):
@@ -127,7 +142,7 @@ def test_values_travel(both):
     assert first["agreed"] == second["agreed"] == [True, False]
 
 
-def test_all_leave_with_the_first_cause(both):
+def test_row_7_all_leave_with_the_first_cause(both):
     first, second = both
     message, code, seconds = second["failed"]
     assert (message, code) == ("mask 7 is broken", 3)
@@ -136,7 +151,7 @@ def test_all_leave_with_the_first_cause(both):
     assert seconds < 20
 
 
-def test_a_process_that_is_gone_is_missed(both):
+def test_row_7_a_process_that_is_gone_is_missed(both):
     message, code, seconds = both[0]["gone"]
     assert "gone without a word" in message
     assert code == 5
@@ -176,7 +191,7 @@ def test_a_run_of_two_is_the_run_of_one_with_twice_the_batch(circles, together, 
     assert errors.count("epoch 1/2") == 1
 
 
-def test_a_killed_process_is_started_anew_and_nothing_shows(circles, together, tmp_path):
+def test_row_7_a_killed_process_is_started_anew_and_nothing_shows(circles, together, tmp_path):
     run = tmp_path / "run"
     flags = ("--training.batch-size", "2", "--training.checkpoint-every", "0.001s")
     process = start(train(circles, run, *flags), restarts=1)

@@ -100,7 +100,9 @@ def test_measuring_the_speed_changes_nothing(circles, tiny, tmp_path):
     assert all(torch.equal(weights[name], same[name]) for name in weights)
 
 
-def test_a_loss_that_stays_not_finite_stops_with_the_names(circles, tiny, tmp_path, monkeypatch):
+def test_row_10_a_loss_that_stays_not_finite_stops_with_the_names(
+    circles, tiny, tmp_path, monkeypatch
+):
     monkeypatch.setattr(loop, "MAX_REFUSED_STEPS", 2)
     monkeypatch.setattr(
         "delineate.training.assembly.build_loss",
@@ -120,7 +122,7 @@ def test_a_learning_rate_that_explodes_saves_nothing_that_is_not_finite(circles,
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
 
 
-def test_nan_pixels_do_not_reach_the_weights(tiny, tmp_path):
+def test_row_10_nan_pixels_do_not_reach_the_weights(tiny, tmp_path):
     rng = np.random.default_rng(0)
     for name in ("images", "masks"):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -222,7 +224,7 @@ train(Path(sys.argv[1]), run=Path(sys.argv[2]), epochs=10000, overrides={
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -2), (signal.SIGTERM, 143)])
-def test_a_signal_ends_with_a_usable_model_and_no_child(circles, tmp_path, number, code):
+def test_row_3_a_signal_ends_with_a_usable_model_and_no_child(circles, tmp_path, number, code):
     import psutil
 
     run = tmp_path / "run"
