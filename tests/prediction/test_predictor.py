@@ -138,14 +138,19 @@ def test_the_stride_is_respected_except_at_the_border() -> None:
     assert starts == [0, 8, 16, 24, 32, 34]
 
 
-def test_out_of_memory_takes_smaller_batches_and_gives_the_same() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("no memory"), RuntimeError("DefaultCPUAllocator: can't allocate")],
+    ids=["gpu", "cpu"],
+)
+def test_row_11_out_of_memory_takes_smaller_batches_and_gives_the_same(error: Exception) -> None:
     def engine(tiles: Tensor) -> Tensor:
         if len(tiles) > 1:
-            raise torch.OutOfMemoryError("no memory")
+            raise error
         return tile_dependent(tiles)
 
     def helpless(tiles: Tensor) -> Tensor:
-        raise torch.OutOfMemoryError("no memory")
+        raise error
 
     pixels = noise(30, 30)
     probs = Predictor(engine, BINARY, GREY, tile_size=(16, 16)).predict_probs(pixels)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from delineate.distributed import ran_out_of_memory
 from delineate.errors import ResourceError, ShapeError, UsageError
 from delineate.prediction.tile_workers import choose_workers, count_cores, side_by_side
 from delineate.tiling import Blend, Span, TilePlan, Tiling, plan_tiles
@@ -208,7 +209,9 @@ class Predictor:
             with torch.inference_mode():
                 logits: Tensor = self.engine(torch.from_numpy(tiles))
                 probs: NDArray[np.float32] = self.task.probs(logits).float().cpu().numpy()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not ran_out_of_memory(error):
+                raise
             if len(tiles) == 1:
                 height, width = tiles.shape[2:]
                 raise ResourceError(
