@@ -118,6 +118,8 @@ def print_cross_validation(result: CrossValidation) -> None:
         where = f"{one.image}, row {one.row}, column {one.col}, {one.num_pixels} pixels"
         what = f"labelled {one.label}, predicted {one.suggestion} ({one.probability:.2f})"
         console.print(f"  {where}: {what}", markup=False, highlight=False)
+    for line in () if result.student is None else result.student.describe():
+        console.print(line, markup=False, highlight=False)
     console.print(
         f"run    {result.run}, {result.seconds:.0f} s\nreport {result.report}\n"
         f"model  {result.model}, the mean of {len(result.folds)} networks"

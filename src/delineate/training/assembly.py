@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,6 +10,7 @@ import torch
 
 from delineate.augmentation import IntensityAugmentation, SpatialAugmentation
 from delineate.data.bad_images import TolerantImages
+from delineate.data.cache import DecodedSample
 from delineate.data.dataset import PatchDataset, build_loader
 from delineate.data.sampling import PatchSampler
 from delineate.distributed import amp_dtype
@@ -20,6 +21,7 @@ from delineate.prediction.predictor import Predictor
 from delineate.prediction.views import average_views
 from delineate.processes import ALONE, Team
 from delineate.randomness import generator_for, seed_everything
+from delineate.training.folds.teaching import TaughtImages, mix_losses
 from delineate.training.objective import Loss, balanced_class_weights
 from delineate.training.optimization import WeightAverage, build_optimizer
 from delineate.training.step import Batch, Stepper, choose_memory_format
@@ -123,9 +125,12 @@ def build_stepper(
     optimizer = build_optimizer(
         network, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
     )
+    loss = parts.loss
+    if prep.teaching is not None:
+        loss = mix_losses(loss, prep.task, prep.teaching.share)
     return Stepper(
         network,
-        parts.loss,
+        loss,
         optimizer,
         device=parts.device,
         amp_dtype=parts.amp_dtype,
@@ -147,9 +152,14 @@ class PatchSource:
         augmentation = prep.settings.augmentation
         self._accumulation = settings.accumulation
         self._patches_per_step = settings.accumulation * settings.batch_size * team.size
-        is_tolerant = prep.settings.data.on_bad_image == "skip"
+        images: Sequence[DecodedSample] = prep.images
+        if prep.teaching is not None:
+            size = prep.preprocessing.pixel_size
+            images = TaughtImages(images, prep.images, prep.teaching, size)
+        if prep.settings.data.on_bad_image == "skip":
+            images = TolerantImages(images, bad)
         self._dataset = PatchDataset(
-            TolerantImages(prep.images, bad) if is_tolerant else prep.images,
+            images,
             PatchSampler(
                 prep.images.sizes,
                 prep.images.class_pixels,

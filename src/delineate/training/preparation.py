@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from delineate.preprocessing import Preprocessing
 from delineate.processes import ALONE, Team
 from delineate.recipes.plan_folder import NOTES, Notes, write_plan
 from delineate.recipes.planning import Plan, make_plan, reopen_plan
+from delineate.training.folds.out_of_fold import read_probs
+from delineate.training.folds.teaching import Teaching, load_share
 from delineate.training.loggers.opening import check_trackers
 from delineate.training.run_folder import PREPROCESSING, choose_run_folder, prepare_run_folder
 
@@ -48,6 +51,8 @@ class Preparation:
     """plan.md; only the first of several processes writes it."""
     reference: dict[str, Any]
     """What the model remembers of the training images (`SegmentationModel.reference`)."""
+    teaching: Teaching | None = None
+    """What it learns from other networks, beside the labels."""
 
     def note(self, heading: str, lines: Sequence[str]) -> None:
         """Add a section of bullet points to plan.md."""
@@ -197,7 +202,12 @@ def reopen(
     plan = reopen_plan(data, settings, fingerprint, memory)
     if (run / PREPROCESSING).exists():
         plan = replace(plan, data=replace(plan.data, preprocessing=load_preprocessing(run)))
-    return _complete(run, data, plan, Notes.reopen(run / NOTES) if team.is_main else None, memory)
+    notes = Notes.reopen(run / NOTES) if team.is_main else None
+    prep = _complete(run, data, plan, notes, memory)
+    share = load_share(run)
+    if share is None:
+        return prep
+    return replace(prep, teaching=Teaching(partial(read_probs, run.parent), share))
 
 
 def save_preprocessing(run: Path, preprocessing: Preprocessing) -> None:

@@ -16,6 +16,8 @@ FOLDS = "folds.json"
 """What a cross-validation has settled; tells its folder from that of a single run."""
 PREPROCESSING = "preprocessing.json"
 """How images are read, in the folder of a fold: all folds read them alike."""
+TEACHING = "teaching.json"
+"""That a run learns from other networks too."""
 RESULTS = (
     "results.csv",
     FILE_NAME,
@@ -27,6 +29,7 @@ RESULTS = (
     VERDICT,
     FOLDS,
     PREPROCESSING,
+    TEACHING,
 )
 """Files of an earlier run in the same folder that must not be taken for this run's."""
 

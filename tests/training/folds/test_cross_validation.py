@@ -71,7 +71,8 @@ def command(data, tmp_path_factory):
     """The beginning of every command here: it splits the discs so that the spoiled one trains."""
     config = tmp_path_factory.mktemp("config") / "config.yaml"
     config.write_text(yaml.safe_dump(SETTINGS))
-    return ["train", str(data), "--config", str(config), "--epochs", "2", "--folds", "2"]
+    command = ["train", str(data), "--config", str(config), "--epochs", "2", "--folds", "2"]
+    return [*command, "--distill"]
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +188,22 @@ def test_a_fold_is_evaluated_on_what_it_has_held_out(whole, data, tmp_path):
         assert found["pooled"]["dice"] == pytest.approx(wanted, abs=2e-3)
 
 
+def test_the_student_is_the_first_fold_with_other_targets(whole):
+    student, plain = (whole / "student", fold_folder(whole, 1))
+    assert splits(student) == splits(plain)
+    assert (student / "config.yaml").read_text() == (plain / "config.yaml").read_text()
+    assert (student / FILE_NAME).read_bytes() != (plain / FILE_NAME).read_bytes()
+    notes = (whole / "plan.md").read_text()
+    assert "95 % interval" in notes
+    assert "--split test" in notes
+    assert run_command(["compare", str(plain), str(student)]) == 0
+
+
+def test_teaching_needs_folds(data, capsys):
+    assert run_command(["train", str(data), "--distill"]) == 2
+    assert "give --folds with it" in capsys.readouterr().err
+
+
 class CutError(Exception):
     """Stands for the end of the process."""
 
@@ -212,8 +229,10 @@ def cut(monkeypatch, place, name, call):
         (loop_module.Loop, "_train_epoch", 4),
         # after the first fold's training
         (fold_module, "predict_held_out", 1),
+        # the second epoch of the student
+        (loop_module.Loop, "_train_epoch", 6),
     ],
-    ids=["epoch", "prediction"],
+    ids=["epoch", "prediction", "student"],
 )
 def test_what_was_cut_short_goes_on_to_the_same_bytes(
     command, whole, tmp_path, monkeypatch, place, name, call
@@ -225,7 +244,8 @@ def test_what_was_cut_short_goes_on_to_the_same_bytes(
             cross_validate_like(command, run)
     assert not (run / FILE_NAME).exists()
     assert run_command(["train", "--run", str(run), "--resume"]) == 0
-    for file in (FILE_NAME, f"{FOLDER}/suspects.csv", "fold-2/model.safetensors"):
+    files = (FILE_NAME, f"{FOLDER}/suspects.csv", "fold-2/model.safetensors")
+    for file in (*files, "student/model.safetensors"):
         assert (run / file).read_bytes() == (whole / file).read_bytes(), file
     metrics = [json.loads((r / FOLDER / "metrics.json").read_text()) for r in (run, whole)]
     assert metrics[0] == metrics[1]
@@ -234,7 +254,7 @@ def test_what_was_cut_short_goes_on_to_the_same_bytes(
 def cross_validate_like(command, run):
     """Call the function of a command, whose errors come through."""
     _, data, _, config, *_ = command
-    return cross_validate(data, folds=2, run=run, config=config, epochs=2)
+    return cross_validate(data, folds=2, run=run, config=config, epochs=2, distill=True)
 
 
 def test_a_fold_goes_on_by_itself(command, whole, tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from delineate.training.folds.label_check import TABLE, check_labels
 from delineate.training.folds.ledger import Ledger, pool_of
 from delineate.training.folds.out_of_fold import FOLDER
 from delineate.training.folds.settling import begin, reopen_ledger
+from delineate.training.folds.student import StudentResult, train_student
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class CrossValidation:
     """Regions whose labels the predictions contradict."""
     suspects_path: Path
     report: Path
+    student: StudentResult | None
+    """The single network, where it was asked for."""
     seconds: float
 
 
@@ -63,6 +66,7 @@ def cross_validate(
     misses_cost_more: bool = False,
     resume: bool = False,
     exist_ok: bool = False,
+    distill: bool = False,
     overrides: Mapping[str, Any] | None = None,
 ) -> CrossValidation:
     """Train a network for each fold of the images, and join them to one model.
@@ -87,6 +91,8 @@ def cross_validate(
         misses_cost_more: Whether a missed pixel is worse than a false alarm.
         resume: Whether to go on with the cross-validation in `run`.
         exist_ok: Whether to write over an earlier run in the same folder.
+        distill: Whether to train one network more, which learns from the out-of-fold predictions
+            as well as from the labels, in ``run/student``, and to say how it compares.
         overrides: Settings by section, as in the configuration file; they go over it.
 
     Raises:
@@ -119,6 +125,7 @@ def cross_validate(
             misses_cost_more=misses_cost_more,
             device=device,
             exist_ok=exist_ok,
+            distill=distill,
             started=started,
         )
         wishes = {}  # are in the ledger's settings
@@ -130,7 +137,8 @@ def cross_validate(
         run_fold(run, ledger, settings, wishes, fold, device)
         for fold in range(1, ledger.num_folds + 1)
     ]
-    evaluation, suspects = _conclude(run, ledger, settings, results, deadline)
+    student = train_student(run, ledger, settings, wishes, device) if ledger.is_distilled else None
+    evaluation, suspects = _conclude(run, ledger, settings, results, student, deadline)
     intervals = evaluation.intervals
     assert intervals is not None  # `judge_ensemble` makes them
     return CrossValidation(
@@ -143,6 +151,7 @@ def cross_validate(
         suspects=suspects,
         suspects_path=run / FOLDER / TABLE,
         report=evaluation.report_path,
+        student=student,
         seconds=clock.monotonic() - started,
     )
 
@@ -156,6 +165,7 @@ def _conclude(
     ledger: Ledger,
     settings: Settings,
     results: Sequence[FoldResult],
+    student: StudentResult | None,
     deadline: float | None,
 ) -> tuple[Evaluation, tuple[Suspect, ...]]:
     """Join the folds' models, tune and judge by the out-of-fold predictions, check the labels."""
@@ -174,6 +184,8 @@ def _conclude(
     if "## What came of it" not in (run / NOTES).read_text(encoding="utf-8"):
         notes.add("Threshold and post-processing", tuning.describe())
         notes.add("What came of it", _describe_results(results, evaluation, suspects))
+        if student is not None:
+            notes.add("One network instead of several", student.describe())
         write_model_card(run)
     return evaluation, suspects
 

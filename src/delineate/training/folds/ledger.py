@@ -37,6 +37,8 @@ class Ledger:
     """Of all folds, but for their validation images, seeds and times."""
     seconds_per_fold: float | None
     """None where the length is given in epochs."""
+    is_distilled: bool = False
+    """Whether a student is trained, too."""
 
     def held_out(self, fold: int) -> list[str]:
         """Return the names of the images of a fold, counted from 1, in their order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time as clock
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from delineate.training.folds.ledger import (
     pool_of,
 )
 from delineate.training.folds.out_of_fold import FOLDER
+from delineate.training.folds.student import FOLDER as STUDENT
 from delineate.training.preparation import save_preprocessing
 from delineate.training.resuming import refuse_changes
 from delineate.training.run_folder import (
@@ -60,9 +62,13 @@ def begin(
     misses_cost_more: bool,
     device: str,
     exist_ok: bool,
+    distill: bool,
     started: float,
 ) -> tuple[Path, Ledger]:
-    """Plan all folds and write the plan into the run folder."""
+    """Plan all folds and write the plan into the run folder.
+
+    Args and errors are those of `cross_validate`; `started` is on `time.monotonic`'s clock.
+    """
     if data is None:
         raise UsageError("train needs DATA: a folder, a data.yaml or a CSV of paths")
     if num_folds is None or num_folds < 2:
@@ -94,10 +100,11 @@ def begin(
         },
         digests=digest_pool(samples),
         settings=dump_settings(plan.settings),
-        seconds_per_fold=_share_time(plan.settings.training.time, num_folds, started),
+        seconds_per_fold=_share_time(plan.settings.training.time, num_folds + distill, started),
+        is_distilled=distill,
     )
     if is_cross_validation(run):
-        for folder in (*run.glob("fold-*"), run / FOLDER):
+        for folder in (*run.glob("fold-*"), run / FOLDER, run / STUDENT):
             shutil.rmtree(folder, ignore_errors=True)
     prepare_run_folder(run)
     notes = write_plan(plan, run)
@@ -122,19 +129,20 @@ def _divide(plan: Plan, samples: Sequence[Sample], num_folds: int, data: Path) -
     return divide_into_folds(groups, contents, num_folds, seed=plan.settings.data.split_seed)
 
 
-def _share_time(seconds: float | None, num_folds: int, started: float) -> float | None:
-    """Return the time of each fold, from that of all together."""
+def _share_time(seconds: float | None, num_parts: int, started: float) -> float | None:
+    """Return the time of each training, from that of all together."""
     if seconds is None:
         return None
     closing = min(CLOSING_SHARE * seconds, CLOSING_SECONDS)
     left = seconds - closing - (clock.monotonic() - started)
-    if left < num_folds * LEAST_SECONDS:
+    if left < num_parts * LEAST_SECONDS:
+        needed = (seconds - left + num_parts * LEAST_SECONDS) * 1.1
         raise UsageError(
-            f"a time of {format_duration(seconds)} leaves {format_duration(max(left, 0))} for "
-            f"{num_folds} folds after the data are read; give at least "
-            f"{format_duration(seconds - left + num_folds * LEAST_SECONDS)}"
+            f"of {format_duration(seconds)}, {format_duration(max(left, 0))} are left for "
+            f"{num_parts} trainings after the data were read; give --time "
+            f"{math.ceil(needed)}s or more"
         )
-    return left / num_folds
+    return left / num_parts
 
 
 def _describe_folds(plan: Plan, samples: Sequence[Sample], ledger: Ledger) -> list[str]:
