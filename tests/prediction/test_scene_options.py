@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +26,7 @@ from delineate.prediction.scene_options import (
 )
 from delineate.preprocessing import Preprocessing
 from delineate.raster_windows import create_raster
-from delineate.rasters import GeoReference
+from delineate.rasters import GeoReference, read_raster
 from delineate.refinement import guided_filter
 from delineate.task import Task
 from delineate.tiling import Window
@@ -124,6 +125,25 @@ def test_area_limits_what_is_read_and_what_is_written(tmp_path: Path, image: Pat
                 part = found.read(window)[0]
                 assert np.array_equal(part == pixels[0, 0, 0], ~outside)
                 assert np.array_equal(np.isnan(part) | (part == missing), outside)
+
+
+def test_the_overlay_washes_out_what_lies_outside_the_area(tmp_path: Path, image: Path) -> None:
+    ring = [[733606, 3725120], [733616, 3725120], [733616, 3725130], [733606, 3725130]]
+    crs = {"type": "name", "properties": {"name": "EPSG:32616"}}
+    shape = {"type": "Polygon", "coordinates": [[*ring, ring[0]]], "crs": crs}
+    (tmp_path / "aoi.geojson").write_text(json.dumps(shape))
+    chosen = SceneOptions(aoi=tmp_path / "aoi.geojson", bands=("1",))
+    nothing = replace(MODEL, network=Bright(), thresholds=(1.0,))
+    with torch.no_grad():
+        nothing.network.scale.fill_(0)
+    predict(nothing, image, out=tmp_path / "o", save=["overlay"], options=chosen, device="cpu")
+    found = read_raster(tmp_path / "o" / "a_overlay.png").pixels
+    with rasterio.open(image) as file:
+        pixels = np.repeat(file.read(1)[..., None], 3, axis=2)
+    outside = np.ones((60, 80), bool)
+    outside[18:38, 10:30] = False
+    assert np.array_equal(found[~outside], pixels[~outside])
+    assert np.array_equal(found[outside], 110 + pixels[outside] // 2)
 
 
 def test_what_cannot_be_done_is_refused_beforehand(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ OVERLAY_SIDE = 2048
 """Longer side of the overlay of a large raster, in pixels, at most."""
 
 _ROWS = 512
+_WASH = np.uint8(220)  # a light grey
 
 
 def write_products(
@@ -77,7 +78,8 @@ def write_products(
         if product == "mask" or not mask.exists():
             _write_mask(mask, predictor, computed, source, scratch, tally, is_cog=options.cog)
         if product == "overlay":
-            write_image(path, _picture(source, mask, predictor.task))
+            picture = _picture(source, mask, predictor.task, is_limited=options.aoi is not None)
+            write_image(path, picture)
         elif product in VECTOR_PRODUCTS:
             probs = job.path("prob") if "prob" in job.products else None
             files.append(_write_vectors(product, path, mask, probs, predictor.task, options))
@@ -187,8 +189,14 @@ def _labels(stored: NDArray[Any], predictor: Predictor, computed: Finished) -> N
     return labels if labels.ndim == 3 else labels[None]
 
 
-def _picture(source: RasterReader, mask: Path, task: Task) -> NDArray[np.uint8]:
-    """Return the overlay of the raster, thinned out to every n-th row and column."""
+def _picture(
+    source: RasterReader, mask: Path, task: Task, *, is_limited: bool
+) -> NDArray[np.uint8]:
+    """Return the overlay of the raster, thinned out to every n-th row and column.
+
+    With `is_limited`, what lies outside of the area of interest is washed out, so that it is not
+    taken for background.
+    """
     step = -(-max(source.height, source.width) // OVERLAY_SIDE)
     size = -(-source.height // step), -(-source.width // step)
     pixels: NDArray[Any] | None = None
@@ -207,7 +215,11 @@ def _picture(source: RasterReader, mask: Path, task: Task) -> NDArray[np.uint8]:
     assert pixels is not None
     assert labels is not None
     thinned = np.moveaxis(labels, -1, 0) if task.kind == "multilabel" else labels[..., 0]
-    return overlay(to_rgb(pixels), thinned, task)
+    picture = overlay(to_rgb(pixels), thinned, task)
+    if is_limited:
+        is_outside = (labels == task.ignore_index).all(axis=2)
+        picture[is_outside] = _WASH // 2 + picture[is_outside] // 2
+    return picture
 
 
 def _windows(source: RasterReader) -> Iterator[Window]:
