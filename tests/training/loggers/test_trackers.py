@@ -194,6 +194,24 @@ def test_a_logger_beside_gives_calls_on_in_their_order(tmp_path):
     assert warnings == []
 
 
+def test_who_has_not_answered_for_long_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(beside, "CLOSING_SECONDS", 0.4)
+    gate, warnings = threading.Event(), []
+
+    class Gone:
+        def start(self, facts):
+            gate.wait(30)
+
+    logger = beside.LoggerBeside("gone", Gone(), warnings.append)
+    logger.start(RunFacts(tmp_path, "p", {}, {}))
+    time.sleep(0.5)
+    before = time.monotonic()
+    logger.close("finished", {})
+    assert time.monotonic() - before < 0.3
+    assert len(warnings) == 1
+    gate.set()
+
+
 def test_a_package_that_cannot_be_loaded_is_left_out(tmp_path, trackers, monkeypatch):
     monkeypatch.setenv("TRACKER_NOTES", str(tmp_path / "notes.jsonl"))
     broken = tmp_path / "broken" / "wandb"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 MOST_WAITING = 64
 """Calls that may wait; each epoch makes two, so this many only wait for a server that is gone."""
 CLOSING_SECONDS = 20.0
-"""How long the end of a training waits for what is not logged yet."""
+"""How long the end of a training waits for what is not logged yet, the time counted in that the
+call under way has taken by then."""
 
 
 class LoggerBeside:
@@ -33,6 +35,7 @@ class LoggerBeside:
         self._warn = warn
         self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
         self._is_off = threading.Event()
+        self._call_started: float | None = None
         # The context says whether this process shows anything.
         self._thread = threading.Thread(target=copy_context().run, args=(self._work,), daemon=True)
 
@@ -54,7 +57,9 @@ class LoggerBeside:
         self._pass_on(lambda: self._logger.close(end, summary))
         self._pass_on(None)
         if not self._is_off.is_set():
-            self._thread.join(CLOSING_SECONDS)
+            started = self._call_started
+            waited = 0.0 if started is None else time.monotonic() - started
+            self._thread.join(max(0.0, CLOSING_SECONDS - waited))
             if self._thread.is_alive():
                 self._give_up(f"it has not answered for {CLOSING_SECONDS:.0f} s")
 
@@ -68,10 +73,12 @@ class LoggerBeside:
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None and not self._is_off.is_set():
+            self._call_started = time.monotonic()
             try:
                 call()
             except Exception as error:
                 self._give_up(f"{type(error).__name__}: {_first_line(error)}")
+            self._call_started = None
 
     def _give_up(self, reason: str) -> None:
         if not self._is_off.is_set():
