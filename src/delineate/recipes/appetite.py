@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from delineate.config import Settings
 
-STEP_FACTOR = 1.5
+STEP_FACTOR = 1.6
 """Memory that grows with the pixels, over what autograd keeps: gradients of the largest levels."""
 WEIGHTS = 6
 """Copies of the weights: themselves, gradient, two moments of AdamW, average, one in passing."""
-STEP_BYTES = {"cpu": 96 << 20, "cuda": 1 << 30}
+STEP_BYTES = {"cpu": 160 << 20, "cuda": 1 << 30}
 """What is taken once: buffers of the convolutions; on a GPU those of its library too."""
 PREDICTION_FACTOR = 0.5
 """Memory of predicting a pixel, over what autograd keeps of it in training."""
