@@ -131,11 +131,11 @@ RULES: tuple[Rule, ...] = (
         applies=lambda facts: facts.wishes.batch_size <= SMALL_BATCH,
         settings=lambda _: {"model": {"norm": "group"}},
         reason=(
-            "{batch_size} patches at once are too few for the statistics of batch norm; the price "
-            "is that tiles are no longer exact"
+            "batches of {batch_size} are too small for the statistics of batch norm; the price is "
+            "that tiles are no longer exact"
         ),
-        finding="{batch_size} patches at once",
-        bound=f"up to {SMALL_BATCH} patches at once",
+        finding="batches of {batch_size} patches",
+        bound=f"up to {SMALL_BATCH} patches",
     ),
     Rule(
         name="normalisation of each image",
