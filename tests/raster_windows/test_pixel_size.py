@@ -19,6 +19,8 @@ from delineate.raster_windows import (
 )
 from delineate.rasters import GeoReference, Raster, write_image, write_raster
 
+UTM = CRS.from_epsg(32616).to_wkt()
+
 
 def test_degrees_are_metres_where_the_image_lies(tmp_path: Path) -> None:
     geo = GeoReference(CRS.from_epsg(4326).to_wkt(), (2e-5, 0, 24.9, 0, -1e-5, 60.2))
@@ -48,6 +50,7 @@ def test_what_is_not_told_is_not_known(tmp_path: Path) -> None:
     nowhere = GeoReference(None, (0.5, 0, 0, 0, -0.5, 0))
     write_image(tmp_path / "b.tif", np.zeros((8, 9, 3), np.uint8), nowhere)
     assert [read_pixel_size(tmp_path / name) for name in ("a.png", "a.tif", "b.tif")] == [None] * 3
+    assert find_pixel_size(GeoReference(UTM, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)), None, 9) is None
     # At the pole a degree of longitude has no length.
     pole = GeoReference(CRS.from_epsg(4326).to_wkt(), (1e-5, 0, 0, 0, -1e-5, 90))
     assert find_pixel_size(pole, None, 0) is None

@@ -22,6 +22,8 @@ changes scales by more."""
 
 _SMALLEST = 1e-10  # metres; at the poles a degree of longitude has no length
 
+_NOWHERE = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
 _TELLING_SUFFIXES = (".tif", ".tiff", ".nii", ".nii.gz")
 _UNITS = ((1.0, "m"), (1e-3, "mm"), (1e-6, "µm"))
 
@@ -51,6 +53,9 @@ def find_pixel_size(
         height: Rows of the image.
     """
     sides, unit = pixel_sides(geo)
+    if geo is not None and geo.transform == _NOWHERE:
+        # A reference system without a place: rows that run northwards by 1 m are nobody's.
+        unit = "px"
     if unit == "m":
         size = sides(height / 2)
     elif spacing is not None:
