@@ -167,7 +167,11 @@ def test_the_label_that_misses_a_disc_is_suspected_first(whole, data):
 
 
 def test_the_model_is_used_like_any_other(whole, data, tmp_path, capsys):
-    assert run_command(["evaluate", str(whole), str(data), "--out", str(tmp_path / "e")]) == 0
+    for model in (whole, whole / "student"):
+        assert run_command(["evaluate", str(model), str(data)]) == 0
+        assert (model / "evaluation-test" / "metrics.json").exists()  # the model's own data
+    assert "Test: " in (whole / "README.md").read_text()
+    assert run_command(["compare", str(whole), str(whole / "student"), "--split", "test"]) == 0
     out = str(tmp_path / "masks")
     assert run_command(["predict", str(whole), str(data / "images"), "--out", out]) == 0
     assert len(list((tmp_path / "masks").glob("*.png"))) == 20
@@ -222,50 +226,33 @@ def cut(monkeypatch, place, name, call):
     monkeypatch.setattr(place, name, dying)
 
 
-@pytest.mark.parametrize(
-    ("place", "name", "call"),
-    [
-        # the second epoch of the second fold
-        (loop_module.Loop, "_train_epoch", 4),
-        # after the first fold's training
-        (fold_module, "predict_held_out", 1),
-        # the second epoch of the student
-        (loop_module.Loop, "_train_epoch", 6),
-    ],
-    ids=["epoch", "prediction", "student"],
-)
-def test_what_was_cut_short_goes_on_to_the_same_bytes(
-    command, whole, tmp_path, monkeypatch, place, name, call
+def test_what_is_cut_short_again_and_again_ends_with_the_same_bytes(
+    command, whole, tmp_path, monkeypatch
 ):
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        cut(patch, place, name, call)
-        with pytest.raises(CutError):
-            cross_validate_like(command, run)
+    _, data, _, config, *_ = command
+    begin = {"data": data, "folds": 2, "config": config, "epochs": 2, "distill": True}
+    epoch = (loop_module.Loop, "_train_epoch")
+    for arguments, place, name, call in (
+        (begin, *epoch, 2),  # the second epoch of the first fold
+        ({"resume": True}, fold_module, "predict_held_out", 1),  # of the first fold
+        ({"resume": True}, *epoch, 2),  # the second epoch of the second fold
+        ({"resume": True}, *epoch, 4),  # that of the student, after what is left of the fold
+    ):
+        with monkeypatch.context() as patch:
+            cut(patch, place, name, call)
+            with pytest.raises(CutError):
+                cross_validate(run=run, **arguments)
+        if arguments is begin:  # a fold goes on by itself, too
+            train(run=fold_folder(run, 1), resume=True)
     assert not (run / FILE_NAME).exists()
+    assert (run / "student" / "checkpoints").exists()
     assert run_command(["train", "--run", str(run), "--resume"]) == 0
-    files = (FILE_NAME, f"{FOLDER}/suspects.csv", "fold-2/model.safetensors")
-    for file in (*files, "student/model.safetensors"):
+    files = ("fold-1", "fold-2", "student", ".")
+    for file in (*(f"{name}/{FILE_NAME}" for name in files), f"{FOLDER}/suspects.csv"):
         assert (run / file).read_bytes() == (whole / file).read_bytes(), file
     metrics = [json.loads((r / FOLDER / "metrics.json").read_text()) for r in (run, whole)]
     assert metrics[0] == metrics[1]
-
-
-def cross_validate_like(command, run):
-    """Call the function of a command, whose errors come through."""
-    _, data, _, config, *_ = command
-    return cross_validate(data, folds=2, run=run, config=config, epochs=2, distill=True)
-
-
-def test_a_fold_goes_on_by_itself(command, whole, tmp_path, monkeypatch):
-    run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        cut(patch, loop_module.Loop, "_train_epoch", 2)
-        with pytest.raises(CutError):
-            cross_validate_like(command, run)
-    train(run=fold_folder(run, 1), resume=True)
-    model = fold_folder(run, 1) / FILE_NAME
-    assert model.read_bytes() == (fold_folder(whole, 1) / FILE_NAME).read_bytes()
 
 
 def test_changes_are_refused(whole, data, tmp_path):
@@ -289,7 +276,7 @@ def test_what_cannot_be_divided_is_refused_with_advice(data, tmp_path, monkeypat
         cross_validate(data, folds=20, run=tmp_path / "a", overrides=overrides)
     with pytest.raises(UsageError, match="folds is 1"):
         cross_validate(data, folds=1, run=tmp_path / "a", overrides=overrides)
-    with pytest.raises(UsageError, match="give at least"):
+    with pytest.raises(UsageError, match="give --time 6s or more"):
         cross_validate(data, folds=2, run=tmp_path / "a", time=1, overrides=overrides)
     named = {**SETTINGS, "data": {**SETTINGS["data"], "validation": ["images/00L", "images/00R"]}}
     with pytest.raises(ConfigError, match=r"leave data\.validation out"):

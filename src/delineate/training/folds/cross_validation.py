@@ -175,7 +175,7 @@ def _conclude(
     decoder = MaskDecoder.from_dict(read_model_info(models[0])["decoder"])
     images = ImageCache(samples, decoder, limit_gib=settings.data.cache_gib)
     pool = Pool(run, inventory.root.name, samples, images, settings)
-    model = join_models(models, settings)
+    model = join_models(models, settings, inventory)
     _say("choosing threshold and post-processing")
     tuning = tune_ensemble(model, pool, deadline=deadline)
     evaluation = judge_ensemble(model, pool, tuning)

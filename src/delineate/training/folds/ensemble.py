@@ -34,10 +34,11 @@ from delineate.prediction.familiarity import learn_familiarity, look_of, remembe
 from delineate.prediction.predictor import Predictor, load_predictor
 from delineate.prediction.quality import QualityEstimator, fit_calibration
 from delineate.progress import track
+from delineate.recipes.planning import digest_inventory
 from delineate.training.folds.out_of_fold import FOLDER, RecalledImages, read_probs
 
 if TYPE_CHECKING:
-    from delineate.data.inventory import Sample
+    from delineate.data.inventory import Inventory, Sample
 
 ALERT = (
     "Each image was predicted by the one network that had not learned from it. The model averages "
@@ -73,12 +74,15 @@ class Pool:
         return RecalledImages(self.run, self.labelled())
 
 
-def join_models(paths: Sequence[Path], settings: Settings) -> SegmentationModel:
+def join_models(
+    paths: Sequence[Path], settings: Settings, inventory: Inventory
+) -> SegmentationModel:
     """Return the fold models as one that averages their probabilities; not yet tuned.
 
     Args:
         paths: Of the fold models.
         settings: Of all folds.
+        inventory: The data set as the settings divide it.
 
     Raises:
         ModelFileError: If a file is refused, or the models do not fit each other.
@@ -95,6 +99,7 @@ def join_models(paths: Sequence[Path], settings: Settings) -> SegmentationModel:
     networks: list[Any] = [model.network for model in models]
     provenance = {
         **first.provenance,
+        "data_digest": digest_inventory(inventory),
         "seed": settings.training.seed,
         "config": dump_settings(settings),
         "folds": len(models),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,12 @@ from delineate.config import (
 )
 from delineate.data.fingerprint.fingerprint import FILE_NAME as FINGERPRINT
 from delineate.data.fingerprint.fingerprint import load_fingerprint, save_fingerprint
-from delineate.data.inventory import save_inventory
+from delineate.data.inventory import build_inventory, save_inventory
 from delineate.distributed import choose_device
 from delineate.model_file import FILE_NAME, read_model_info
 from delineate.progress import ProgressDisplay
 from delineate.recipes.plan_folder import CONFIG, INVENTORY, NOTES
+from delineate.recipes.planning import digest_inventory
 from delineate.training.checkpoint import FOLDER as CHECKPOINTS
 from delineate.training.checkpoint import remove_checkpoints
 from delineate.training.folds.ledger import Ledger
@@ -145,7 +146,9 @@ def _settle(
     prepare_run_folder(folder)
     remove_checkpoints(folder)
     save_settings(own, folder / CONFIG)
-    save_fingerprint(load_fingerprint(run / FINGERPRINT), folder / FINGERPRINT)
+    digest = digest_inventory(build_inventory(Path(ledger.data), own.data))
+    fingerprint = replace(load_fingerprint(run / FINGERPRINT), digest=digest)
+    save_fingerprint(fingerprint, folder / FINGERPRINT)
     save_preprocessing(folder, load_preprocessing(run))
     if teaching_share is not None:
         save_share(folder, teaching_share)

@@ -119,10 +119,12 @@ def _divide(plan: Plan, samples: Sequence[Sample], num_folds: int, data: Path) -
     num_groups = len(set(groups))
     if num_groups < num_folds:
         unit = "images" if num_groups == len(samples) else "groups of images"
+        advice = "add data" if unit == "images" else "add data, or look at data.groups"
+        if num_groups > 1:
+            advice = f"give --folds {num_groups} or fewer, {advice}"
         raise DataError(
             f"{data} has {num_groups} {unit} outside of its test split and cannot be divided into "
-            f"{num_folds} folds; give --folds {num_groups} or fewer"
-            + (", or more data" if unit == "images" else ", or look at data.groups")
+            f"{num_folds} folds; {advice}"
         )
     targets = (image.target for image in plan.data.images)
     contents = count_class_pixels(targets, plan.data.task)
