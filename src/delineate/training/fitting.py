@@ -195,6 +195,6 @@ def _start_history(
         project=logging.project,
         settings=flatten_settings(dump_settings(prep.settings)),
         texts={name: (prep.run / name).read_text("utf-8") for name in (CONFIG, NOTES)},
-        first_epoch=records[-1].epoch + 1 if records else 1,
+        past=tuple((record.epoch, record.scalars()) for record in records),
     )
     return History(prep.run, records, open_loggers(logging.to, facts, display.print))

@@ -38,6 +38,16 @@ class EpochRecord:
     learning_rate: float
     """Of the last step."""
 
+    def scalars(self) -> dict[str, float]:
+        """Return the numbers that loggers take, by the names of the columns."""
+        return {
+            "train/loss": self.train_loss,
+            "val/loss": self.val_loss,
+            "metrics/dice": self.dice,
+            "metrics/mIoU": self.miou,
+            "lr": self.learning_rate,
+        }
+
 
 COLUMNS: dict[str, Callable[[EpochRecord], str]] = {
     "epoch": lambda record: str(record.epoch),
@@ -87,7 +97,7 @@ class History:
             return
         self._write_table(self._run)
         for logger in self._loggers:
-            logger.log_scalars(_scalars(record), record.epoch)
+            logger.log_scalars(record.scalars(), record.epoch)
 
     def add_picture(self, name: str, picture: NDArray[np.uint8]) -> None:
         """Show a picture, (H, W, 3), beside the last epoch's numbers."""
@@ -101,7 +111,7 @@ class History:
         self._summary = {
             "reason": reason,
             "epoch": str(best_epoch),
-            **{name: value for record in best for name, value in _scalars(record).items()},
+            **{name: value for record in best for name, value in record.scalars().items()},
         }
 
     def close(self) -> None:
@@ -121,16 +131,6 @@ class History:
         for record in self.records:
             table.writerow([text(record) for text in COLUMNS.values()])
         write_text(run / "results.csv", rows.getvalue())
-
-
-def _scalars(record: EpochRecord) -> dict[str, float]:
-    return {
-        "train/loss": record.train_loss,
-        "val/loss": record.val_loss,
-        "metrics/dice": record.dice,
-        "metrics/mIoU": record.miou,
-        "lr": record.learning_rate,
-    }
 
 
 def draw_curves(records: Sequence[EpochRecord], path: Path) -> None:

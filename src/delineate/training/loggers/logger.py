@@ -34,8 +34,13 @@ class RunFacts:
     """By their dotted names."""
     texts: Mapping[str, str]
     """Name of a file -> what it says."""
-    first_epoch: int = 1
-    """Where a training starts or goes on."""
+    past: tuple[tuple[int, Mapping[str, float]], ...] = ()
+    """Epochs that a resumed training has behind it, with their numbers."""
+
+    @property
+    def first_epoch(self) -> int:
+        """Where a training starts or goes on."""
+        return self.past[-1][0] + 1 if self.past else 1
 
     @property
     def name(self) -> str:

@@ -56,6 +56,12 @@ class MlflowLogger:
         self._client = self._mlflow.tracking.MlflowClient(tracking_uri=known["uri"])
         self._run = known["run_id"]
         self._client.update_run(self._run, status="RUNNING")
+        # A process that was killed may have taken with it what had not been sent yet.
+        history = self._client.get_metric_history(self._run, "lr")
+        sent = {metric.step for metric in history}
+        for epoch, scalars in facts.past:
+            if epoch not in sent:
+                self.log_scalars(scalars, epoch)
 
     def log_scalars(self, scalars: Mapping[str, float], epoch: int) -> None:
         """Log the numbers of an epoch that are finite, as not every store takes others."""

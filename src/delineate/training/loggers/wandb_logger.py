@@ -48,6 +48,11 @@ class WandbLogger:
         )
         if known is None:
             facts.remember("wandb", {"id": identity})
+        # A process that was killed may have taken with it what had not been sent yet; a server
+        # takes no step again.
+        for epoch, scalars in facts.past:
+            if epoch >= self._run.step:
+                self.log_scalars(scalars, epoch)
 
     def log_scalars(self, scalars: Mapping[str, float], epoch: int) -> None:
         """Log the numbers of an epoch."""

@@ -1,3 +1,6 @@
+import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 from mlflow import note
@@ -21,6 +24,12 @@ class MlflowClient:
 
     def update_run(self, run_id, status):
         note("update_run", run=run_id, status=status)
+
+    def get_metric_history(self, run_id, key):
+        text = Path(os.environ["TRACKER_NOTES"]).read_text()
+        lines = [json.loads(line) for line in text.splitlines()]
+        pairs = [line["pair"] for line in lines if line["call"] == "metric"]
+        return [SimpleNamespace(step=step) for name, _, step in pairs if name == key]
 
     def log_batch(self, run_id, metrics=(), params=()):
         assert len(params) <= 100

@@ -22,6 +22,7 @@ class Image:
 
 class Run:
     summary: dict = {}  # noqa: RUF012
+    step = 0
 
     def log(self, values, step):
         shown = {k: v.shape if isinstance(v, Image) else v for k, v in values.items()}
