@@ -234,7 +234,8 @@ def test_numbers_that_are_not_finite_do_not_reach_mlflow(tmp_path, trackers):
     assert [note["pair"] for note in trackers("mlflow", "metric")] == [["lr", 0.5, 1]]
 
 
-def test_what_a_killed_process_had_not_sent_is_sent_by_the_next(tmp_path, trackers):
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_a_killed_process_had_not_sent_is_sent_by_the_next(tmp_path, trackers, is_known):
     past = tuple((epoch, {"lr": 0.1 * epoch}) for epoch in (1, 2, 3))
     for behind in ((), past):
         facts = RunFacts(tmp_path, "p", {}, {}, behind)
@@ -242,8 +243,10 @@ def test_what_a_killed_process_had_not_sent_is_sent_by_the_next(tmp_path, tracke
         for logger in loggers:
             logger.log_scalars({"lr": 0.1 * (len(behind) + 1)}, len(behind) + 1)
             logger.close("interrupted", {})
+        if not is_known:
+            (tmp_path / TRACKING).unlink()
     steps = [note["pair"][2] for note in trackers("mlflow", "metric")]
-    assert steps == [1, 2, 3, 4]
+    assert steps == ([1, 2, 3, 4] if is_known else [1, 1, 2, 3, 4])
     assert [note["step"] for note in trackers("wandb", "log")] == [1, 1, 2, 3, 4]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_WAITING = 64
 """Calls that may wait; each epoch makes two, so this many only wait for a server that is gone."""
-CLOSING_SECONDS = 20.0
+CLOSING_SECONDS = 30.0
 """How long the end of a training waits for what is not logged yet, the time counted in that the
 call under way has taken by then."""
 

@@ -48,17 +48,18 @@ class MlflowLogger:
     def start(self, facts: RunFacts) -> None:
         """Open the run, or the one that a resumed training has had."""
         known = facts.identity("mlflow")
+        sent: set[int] = set()
         if known is None:
             self._begin(facts)
             facts.remember("mlflow", {"run_id": self._run, "uri": self._client.tracking_uri})
             self._log_settings(facts)
-            return
-        self._client = self._mlflow.tracking.MlflowClient(tracking_uri=known["uri"])
-        self._run = known["run_id"]
-        self._client.update_run(self._run, status="RUNNING")
+        else:
+            self._client = self._mlflow.tracking.MlflowClient(tracking_uri=known["uri"])
+            self._run = known["run_id"]
+            self._client.update_run(self._run, status="RUNNING")
+            history = self._client.get_metric_history(self._run, "lr")
+            sent = {metric.step for metric in history}
         # A process that was killed may have taken with it what had not been sent yet.
-        history = self._client.get_metric_history(self._run, "lr")
-        sent = {metric.step for metric in history}
         for epoch, scalars in facts.past:
             if epoch not in sent:
                 self.log_scalars(scalars, epoch)
