@@ -44,8 +44,8 @@ class Stepper:
     Where memory does not hold a batch, it is computed in parts from then on, each half as large
     as before: first the logits of all parts, then the loss of the whole batch and its gradient to
     them, then part by part the rest of the way (https://arxiv.org/abs/2101.06983). So every loss,
-    a batch-wise Dice too, and its gradient are those of the whole batch, for a third more time.
-    Batch norm alone normalises by the part.
+    a batch-wise Dice too, and its gradient are those of the whole batch; a step takes half as
+    long again. Batch norm alone normalises by the part.
     """
 
     def __init__(
@@ -255,8 +255,8 @@ class Stepper:
             )
             self._report(
                 f"memory does not hold a batch of {size} patches: from now on {self._part_size} "
-                "at a time are computed, which takes a third longer; loss and gradient stay those "
-                f"of the whole batch of {batch_size}{caveat}"
+                "at a time are computed, and a step takes half as long again; loss and gradient "
+                f"stay those of the whole batch of {batch_size}{caveat}"
             )
 
     def _collecting_gradients(self, is_last: bool) -> AbstractContextManager[None]:
