@@ -214,7 +214,23 @@ def check_contents(unfinished: Unfinished, prep: Preparation) -> None:
             f"{len(lost)} of {len(prep.images)} training images of the run {prep.run} are damaged "
             f"or changed, more than may be left out; put them back, or start a new run:{listed}"
         )
-    before, now = unfinished.contents, prep.contents()
+    refuse_other_data(unfinished.contents, prep.contents(), data=prep.data, run=prep.run)
+
+
+def refuse_other_data(
+    before: Mapping[str, str], now: Mapping[str, str], *, data: Path, run: Path
+) -> None:
+    """Refuse to go on where images are not those that a run began with.
+
+    Args:
+        before: Name of each image to a digest, at the beginning.
+        now: The same, now.
+        data: Where the images are.
+        run: The run folder.
+
+    Raises:
+        DataError: If images or masks were added, removed or changed; names them.
+    """
     changes = [
         (word, sorted(names))
         for word, names in (
@@ -231,8 +247,8 @@ def check_contents(unfinished: Unfinished, prep: Preparation) -> None:
             for word, names in changes
         )
         raise DataError(
-            f"{prep.data} is not what the run {prep.run} began with ({listed}); put the files "
-            "back, or start a new run"
+            f"{data} is not what the run {run} began with ({listed}); put the files back, or start "
+            "a new run"
         )
 
 

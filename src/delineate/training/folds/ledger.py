@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from delineate.data.inventory import Inventory, Sample
 
 FORMAT_VERSION = 1
-
-_NUM_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -75,27 +73,3 @@ def digest_pool(samples: Sequence[Sample]) -> dict[str, str]:
 def pool_of(inventory: Inventory) -> list[Sample]:
     """Return the samples that cross-validation is about: all but those of the test split."""
     return [sample for sample in inventory.samples if sample.split != "test"]
-
-
-def check_same_data(before: Mapping[str, str], now: Mapping[str, str], data: Path) -> None:
-    """Refuse to go on with other data than the folds were made of.
-
-    Raises:
-        DataError: If images or masks were added, removed or changed; names them.
-    """
-    kinds = {
-        "removed": before.keys() - now.keys(),
-        "added": now.keys() - before.keys(),
-        "changed": {name for name in before.keys() & now.keys() if before[name] != now[name]},
-    }
-    changes = "; ".join(
-        f"{len(names)} {word}: {', '.join(sorted(names)[:_NUM_SHOWN])}"
-        f"{', ...' if len(names) > _NUM_SHOWN else ''}"
-        for word, names in kinds.items()
-        if names
-    )
-    if changes:
-        raise DataError(
-            f"{data} is not what its folds were made of ({changes}); put the files back, or start "
-            "a new training"
-        )

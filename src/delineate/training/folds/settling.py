@@ -22,7 +22,6 @@ from delineate.recipes.planning import Plan, make_plan
 from delineate.training.folds.assignment import count_class_pixels, divide_into_folds
 from delineate.training.folds.ledger import (
     Ledger,
-    check_same_data,
     digest_pool,
     load_ledger,
     pool_of,
@@ -30,7 +29,7 @@ from delineate.training.folds.ledger import (
 from delineate.training.folds.out_of_fold import FOLDER
 from delineate.training.folds.student import FOLDER as STUDENT
 from delineate.training.preparation import save_preprocessing
-from delineate.training.resuming import refuse_changes
+from delineate.training.resuming import refuse_changes, refuse_other_data
 from delineate.training.run_folder import (
     FOLDS,
     choose_run_folder,
@@ -195,5 +194,5 @@ def reopen_ledger(
     refuse_changes(before, now, run / CONFIG)
     where = Path(ledger.data)
     samples = pool_of(build_inventory(where, before.data))
-    check_same_data(ledger.digests, digest_pool(samples), where)
+    refuse_other_data(ledger.digests, digest_pool(samples), data=where, run=run)
     return run, ledger
