@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from delineate.training.loggers.logger import End, RunFacts
 
-HYPERPARAMETERS = ("data.normalisation", "model.", "loss.", "augmentation.", "training.")
+HYPERPARAMETERS = ("data.normalisation", "loss.", "model.", "training.")
 """Settings that TensorBoard lists as hyperparameters, by how their dotted names begin."""
 
 
