@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import torch
 from rasterio.crs import CRS
 from scipy import ndimage
 from torch import Tensor, nn
 
-from delineate.cli.display import describe_model, print_prediction
+from delineate.cli.display import describe_model, print_estimate, print_prediction
 from delineate.errors import DataError, UsageError
 from delineate.model_file import SegmentationModel, info, load_model, save_model
 from delineate.models import build_model
@@ -161,3 +162,37 @@ def test_the_model_file_keeps_the_size(tmp_path: Path) -> None:
     assert described["pixel size"] == "0.5 x 0.6 m"
     with pytest.raises(UsageError, match="should be above 0"):
         Preprocessing(1, pixel_size=(0.5, 0.0))
+
+
+def test_a_dry_run_tells_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene = write_scene(tmp_path / "fine.tif", draw(), 0.25)
+    summary = predict(make_model(), scene, out=tmp_path / "out", dry_run=True, device="cpu")
+    assert summary.estimate is not None
+    assert summary.estimate.resamplings[scene].own == (0.25, 0.25)
+    print_estimate(summary.estimate)
+    assert "read at 0.5 m a pixel instead of its own 0.25 m" in capsys.readouterr().out
+
+
+def test_a_mosaic_is_resampled_and_tells_its_size(tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "fine.tif", draw(), 0.25)
+    rasterio.shutil.copy(scene, tmp_path / "fine.vrt", driver="VRT")
+    options = SceneOptions(vrt=True)
+    found = predict(
+        make_model(), tmp_path / "fine.vrt", out=tmp_path / "v", options=options, device="cpu"
+    )
+    assert found.scenes[0].resampling is not None
+    assert found.num_unsized == 0
+    predict(make_model(), scene, out=tmp_path / "t", device="cpu")
+    masks = [read_raster(tmp_path / name / "fine.tif").pixels for name in "vt"]
+    assert np.array_equal(*masks)
+
+
+def test_results_by_bands_are_not_replaced_unless_told(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", draw())
+    for attempt in range(2):
+        arguments = {"out": tmp_path / "o", "options": SceneOptions(refine="guided")}
+        if attempt:
+            with pytest.raises(UsageError, match=r"exist already: .*a\.tif"):
+                predict(make_model(), tmp_path / "a.png", device="cpu", **arguments)
+        else:
+            predict(make_model(), tmp_path / "a.png", device="cpu", **arguments)

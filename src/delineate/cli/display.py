@@ -357,6 +357,8 @@ def print_estimate(estimate: PredictionEstimate) -> None:
     for path, choice in estimate.choices.items():
         side = " x ".join(str(side) for side in choice.tile_size)
         lines[path.name] = f"{choice.tiling} tiles of {side} pixels: {choice.reason}"
+        if path in estimate.resamplings:
+            lines[path.name] += f"; {estimate.resamplings[path].describe()}"
     width = max(map(len, lines))
     for name, value in lines.items():
         print(f"{name:<{width}}  {value}")

@@ -23,6 +23,7 @@ from delineate.rasters import read_size
 if TYPE_CHECKING:
     from delineate.prediction.outputs import Job
     from delineate.prediction.predictor import Predictor
+    from delineate.prediction.scene_resolution import Resampling
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class PredictionEstimate:
     """Free space of that disk."""
     choices: Mapping[Path, TileChoice]
     """How each raster that is computed by bands would be tiled."""
+    resamplings: Mapping[Path, Resampling]
+    """What would be done about the pixel size of rasters, where something would."""
 
 
 def estimate_prediction(request: Request, out: Path) -> PredictionEstimate:
@@ -66,10 +69,11 @@ def estimate_prediction(request: Request, out: Path) -> PredictionEstimate:
     seconds = 0.0
     seconds_per_tile: dict[tuple[int, int], float] = {}
     choices: dict[Path, TileChoice] = {}
+    resamplings: dict[Path, Resampling] = {}
     problems: list[str] = []
     for job in track(request.jobs, "images looked at"):
         try:
-            predictor, needs = _measure(request, job, choices)
+            predictor, needs = _measure(request, job, choices, resamplings)
         except DataError as error:
             problems.append(str(error))
             continue
@@ -93,6 +97,7 @@ def estimate_prediction(request: Request, out: Path) -> PredictionEstimate:
         disk_bytes=disk,
         free_bytes=free_space(out),
         choices=choices,
+        resamplings=resamplings,
     )
 
 
@@ -105,7 +110,10 @@ class _Needs:
 
 
 def _measure(
-    request: Request, job: Job, choices: dict[Path, TileChoice]
+    request: Request,
+    job: Job,
+    choices: dict[Path, TileChoice],
+    resamplings: dict[Path, Resampling],
 ) -> tuple[Predictor, _Needs]:
     predictor = request.predictor
     num_classes = predictor.task.num_classes
@@ -123,6 +131,8 @@ def _measure(
         source = scene.reader
         choice = request.choose_tiles(predictor)
         choices[job.image] = choice
+        if scene.resampling is not None:
+            resamplings[job.image] = scene.resampling
         tiled = choice.apply(predictor)
         plan = plan_scene(tiled, source)
         rows = max(row.stop - row.start for row in plan.tiles.rows)

@@ -61,9 +61,8 @@ class Job:
     @property
     def candidates(self) -> set[Path]:
         """Every path that may be written, whatever the image turns out to hold."""
-        may_need_tiff = self.image.suffix.lower() in TIFF_SUFFIXES
-        choices = (False, True) if may_need_tiff else (False,)
-        return {self.path(p, needs_tiff=needs) for p in self.products for needs in choices}
+        # A mask is a TIFF where pixels lack data, too, or where options ask for bands.
+        return {self.path(p, needs_tiff=needs) for p in self.products for needs in (False, True)}
 
 
 def plan_outputs(

@@ -14,7 +14,7 @@ from delineate.model_file import SegmentationModel, find_model_file, read_model_
 from delineate.prediction.outputs import VECTOR_PRODUCTS, Job, names_file, plan_outputs
 from delineate.prediction.predictor import Predictor, load_predictor
 from delineate.prediction.scene_options import NO_OPTIONS, SceneOptions, check_options
-from delineate.prediction.scene_resolution import compare_sizes
+from delineate.prediction.scene_resolution import SizeComparison, compare_sizes
 from delineate.prediction.scenes import check_names, is_streamed
 from delineate.prediction.tile_choice import TileChoice, choose_tiles, wanted_tiling
 from delineate.prediction.unfinished import Unfinished, unfinished_folder
@@ -105,9 +105,10 @@ def prepare_request(
         exist_ok=exist_ok or resume,
     )
     needs_bands = options.needs_bands or bool(VECTOR_PRODUCTS & set(save))
-    others = compare_sizes(
-        (job.image for job in jobs), options.resolution, predictor.preprocessing.pixel_size
-    )
+    others = SizeComparison()
+    if not options.vrt:  # which are opened in a way of their own, and by bands in any case
+        trained_at = predictor.preprocessing.pixel_size
+        others = compare_sizes((job.image for job in jobs), options.resolution, trained_at)
     streamed = frozenset(
         job.image
         for job in jobs
