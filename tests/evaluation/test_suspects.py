@@ -14,8 +14,8 @@ BINARY = Task("binary", ("cell",))
 CLASSES = Task("multiclass", ("ground", "road", "roof"), background="ground")
 
 
-def find(images, task):
-    return find_suspects(lambda: iter(images), task)
+def find(images, task, thresholds=None):
+    return find_suspects(lambda: iter(images), task, thresholds)
 
 
 def make_probs(target, task, sure=0.9, noise=0.05, seed=0):
@@ -135,3 +135,20 @@ def test_small_regions_are_left_out_and_the_table_is_readable(tmp_path):
     with (tmp_path / "suspects.csv").open(newline="") as file:
         row = next(csv.DictReader(file))
     assert (row["rank"], row["image"], row["label"], row["col"]) == ("1", "a,b", "cell", "5")
+
+
+def test_what_the_threshold_settles_is_not_suspect():
+    """A network that is sure of all that is around a cell is right with a high threshold."""
+    target = np.zeros((60, 60), np.uint8)
+    target[20:40, 20:40] = 1
+    probs = np.where(target == 1, 0.999, 0.1)[None].astype(np.float32)
+    probs[0, 10:50, 10:20] = 0.92
+    assert [one.col for one in find([("a", probs, target)], BINARY)] == [10]
+    assert find([("a", probs, target)], BINARY, (0.995,)) == []
+    # There a label is contradicted that 0.5 would have agreed with.
+    label = target.copy()
+    label[10:50, 10:20] = 1
+    (found,) = find([("a", probs, label)], BINARY, (0.995,))
+    assert (found.col, found.suggestion) == (10, "not cell")
+    odds = (0.92 / 0.08) / (0.995 / 0.005)
+    assert found.probability == pytest.approx(1 - odds / (1 + odds), rel=1e-4)

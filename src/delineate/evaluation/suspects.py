@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     LabelledProbs = tuple[str, NDArray[np.float32], NDArray[Any]]
     """Name, probabilities (C, H, W) and labels of an image, valid pixels only."""
 
-MAX_SUSPECTS = 500
+MAX_SUSPECTS = 200
 """Regions that are listed, the most suspect ones."""
 LEAST_PIXELS = 9
 """Smaller regions are left out."""
@@ -60,7 +60,7 @@ class Suspect:
     width: int
     num_pixels: int
     probability: float
-    """Mean probability of the suggestion over the region."""
+    """Mean probability of the suggestion over the region, 0.5 standing for the threshold."""
     weight: float
     """Sum over the pixels of what the suggestion is more probable than the label."""
 
@@ -75,17 +75,24 @@ class _Layer(NamedTuple):
     """(H, W) of 0 to K - 1, or the ignore index."""
 
 
-def find_suspects(images: Callable[[], Iterator[LabelledProbs]], task: Task) -> list[Suspect]:
+def find_suspects(
+    images: Callable[[], Iterator[LabelledProbs]],
+    task: Task,
+    thresholds: Sequence[float] | None = None,
+) -> list[Suspect]:
     """Return the regions whose labels are most doubtful, the most suspect first.
 
     Args:
         images: Gives the images; called twice.
         task: What labels and probabilities mean.
+        thresholds: One per class, on probabilities; None is 0.5. Probabilities count by their odds
+            against those of the threshold, so that it lies at 0.5. Multiclass takes none.
     """
-    bars = _measure_bars(images(), task)
+    levels = tuple(thresholds or (0.5,) * task.num_classes)
+    bars = _measure_bars(images(), task, levels)
     found: list[Suspect] = []
     for name, probs, target in images():
-        for layer, bar in zip(_layers(probs, target, task), bars, strict=True):
+        for layer, bar in zip(_layers(probs, target, task, levels), bars, strict=True):
             found += _find_regions(name, layer, bar)
         if len(found) > 4 * MAX_SUSPECTS:
             found = _rank(found)
@@ -104,17 +111,23 @@ def save_suspects(suspects: Sequence[Suspect], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-def _layers(probs: NDArray[np.float32], target: NDArray[Any], task: Task) -> Iterator[_Layer]:
+def _layers(
+    probs: NDArray[np.float32], target: NDArray[Any], task: Task, levels: Sequence[float]
+) -> Iterator[_Layer]:
     """Yield the decisions that are made at each pixel: one, or one per class of a multilabel."""
     if task.kind == "multiclass":
         yield _Layer(task.class_names, probs, target)
         return
     planes = target[None] if target.ndim == 2 else target
-    for name, plane, labels in zip(task.class_names, probs, planes, strict=True):
+    for name, plane, labels, level in zip(task.class_names, probs, planes, levels, strict=True):
+        ours, rest = plane * np.float32(1 - level), (1 - plane) * np.float32(level)
+        plane = ours / np.maximum(ours + rest, np.finfo(np.float32).tiny)
         yield _Layer((f"not {name}", name), np.stack([1 - plane, plane]), labels)
 
 
-def _measure_bars(images: Iterator[LabelledProbs], task: Task) -> list[FloatArray]:
+def _measure_bars(
+    images: Iterator[LabelledProbs], task: Task, levels: Sequence[float]
+) -> list[FloatArray]:
     """Return the probability from which each class of each layer is surely predicted.
 
     Its mean where it is labelled (https://arxiv.org/abs/1911.00068, equation 2), `SURE` at most;
@@ -124,7 +137,7 @@ def _measure_bars(images: Iterator[LabelledProbs], task: Task) -> list[FloatArra
     num_values = task.num_classes if task.kind == "multiclass" else 2
     sums, counts = np.zeros((2, num_layers, num_values))
     for _, probs, target in images:
-        for number, layer in enumerate(_layers(probs, target, task)):
+        for number, layer in enumerate(_layers(probs, target, task, levels)):
             for value in range(num_values):
                 where = layer.labels == value
                 sums[number, value] += layer.probs[value][where].sum(dtype=np.float64)

@@ -23,6 +23,7 @@ NUM_SHOWN = 8
 """Regions in the picture."""
 
 _CELL = 288
+_NAME_LENGTH = 20
 _SURROUNDINGS = 1.0
 _LEAST_SIDE = 64
 _FRAME = (255, 40, 40)
@@ -34,7 +35,7 @@ def check_labels(pool: Pool, task: Task, thresholds: Sequence[float] | None) -> 
     Args:
         pool: The images.
         task: What labels and probabilities mean.
-        thresholds: Of the predictions that are drawn.
+        thresholds: One per class; None is 0.5, or the most probable class.
 
     Returns:
         The regions that are listed, the most suspect first.
@@ -47,7 +48,7 @@ def check_labels(pool: Pool, task: Task, thresholds: Sequence[float] | None) -> 
                 target = np.where(image.valid, target, np.uint8(task.ignore_index))
             yield image.name, read_probs(pool.run, image.name), target
 
-    suspects = find_suspects(images, task)
+    suspects = find_suspects(images, task, thresholds)
     folder = pool.run / FOLDER
     save_suspects(suspects, folder / TABLE)
     if suspects:
@@ -71,13 +72,20 @@ def _draw(
     return gallery(
         rows,
         captions=[
-            f"{rank}. {one.image.rpartition('/')[2]}, row {one.row}, column {one.col}: labelled "
-            f"{one.label}, predicted {one.suggestion}"
+            f"{rank}. {_shorten(one.image)}, row {one.row}, column {one.col}: "
+            f"labelled {one.label}, predicted {one.suggestion}"
             for rank, one in enumerate(suspects, start=1)
         ],
         headings=("image", "label", "prediction"),
         cell_size=_CELL,
     )
+
+
+def _shorten(name: str) -> str:
+    """Return the last part of an image's name, if need be its middle left out."""
+    last = name.rpartition("/")[2]
+    half = _NAME_LENGTH // 2
+    return last if len(last) <= _NAME_LENGTH else f"{last[:half]}...{last[-half:]}"
 
 
 def _surround(one: Suspect, size: tuple[int, int]) -> tuple[slice, slice]:
