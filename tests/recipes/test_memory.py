@@ -172,17 +172,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_estimate_is_a_little_more_than_a_step_takes():
+def test_the_estimate_is_more_than_a_step_takes_but_not_twice_that():
     model = {"name": "unet", "width": 32, "stem_stride": 2}
     done = subprocess.run(
-        [sys.executable, "-c", STEP_IN_A_PROCESS, json.dumps([model, 4, 192])],
+        [sys.executable, "-c", STEP_IN_A_PROCESS, json.dumps([model, 2, 192])],
         capture_output=True,
         text=True,
         check=True,
     )
     measured = int(done.stdout)
-    settings = build_settings(
-        {"model": model, "training": {"patch_size": [192, 192], "amp": "off"}}
-    )
+    training = {"patch_size": [192, 192], "batch_size": 2, "amp": "off"}
+    settings = build_settings({"model": model, "training": training})
     estimate = measure_need(in_channels=3, num_classes=1, device="cpu")(settings).step
-    assert 0.95 * measured < estimate < 1.7 * measured
+    # what is taken once weighs heavily in a step as small as this
+    assert measured < estimate < 2 * measured
