@@ -98,7 +98,9 @@ class TestClipping:
         assert made.std == (1.0,)
 
     @pytest.mark.parametrize("clip", [((1.0, 0.0),), ((0.0, 1.0), (0.0, 1.0)), ((0.0, np.nan),)])
-    def test_bounds_that_do_not_fit_are_refused(self, clip: tuple[tuple[float, float], ...]) -> None:
+    def test_bounds_that_do_not_fit_are_refused(
+        self, clip: tuple[tuple[float, float], ...]
+    ) -> None:
         with pytest.raises(UsageError, match="two rising numbers"):
             Preprocessing(1, clip=clip)
 
