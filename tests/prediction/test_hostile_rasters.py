@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import struct
-import threading
 import time
 import zlib
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -71,45 +69,26 @@ def test_a_huge_block_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 
 def test_a_disguised_mosaic_opens_no_connection_and_no_other_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: tuple[str, list[str]]
 ) -> None:
     monkeypatch.setattr(scenes, "STREAMED_PIXELS", 0)
-    hits: list[str] = []
-
-    class Count(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            hits.append(self.path)
-            self.send_error(404)
-
-        do_HEAD = do_GET  # noqa: N815
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Count)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+    address, hits = server
     with create_raster(tmp_path / "canary.tif", 8, 8) as writer:
         writer.write(Window(0, 0, 8, 8), np.full((8, 8), 200, np.uint8))
-    sources = [f"/vsicurl/http://127.0.0.1:{server.server_port}/a.tif", tmp_path / "canary.tif"]
-    try:
-        for index, source in enumerate(sources):
-            trap = tmp_path / f"trap{index}.tif"
-            trap.write_text(
-                '<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="Byte" '
-                f'band="1"><SimpleSource><SourceFilename relativeToVRT="0">{source}'
-                "</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
-                "</VRTDataset>"
-            )
-            with pytest.raises(DataError):
-                predict(MODEL, trap, out=tmp_path / "out", device="cpu")
-        for path in (sources[0], f"http://127.0.0.1:{server.server_port}/a.tif"):
-            with pytest.raises(DelineateError):
-                predict(MODEL, path, out=tmp_path / "out", device="cpu")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    sources = [f"/vsicurl/{address}", tmp_path / "canary.tif"]
+    for index, source in enumerate(sources):
+        trap = tmp_path / f"trap{index}.tif"
+        trap.write_text(
+            '<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="Byte" '
+            f'band="1"><SimpleSource><SourceFilename relativeToVRT="0">{source}'
+            "</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+            "</VRTDataset>"
+        )
+        with pytest.raises(DataError):
+            predict(MODEL, trap, out=tmp_path / "out", device="cpu")
+    for path in (sources[0], address):
+        with pytest.raises(DelineateError):
+            predict(MODEL, path, out=tmp_path / "out", device="cpu")
     assert hits == []
     assert not list(tmp_path.rglob("out/*"))
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -119,29 +116,6 @@ def test_tiny_rasters_work_resampled_or_not(tmp_path: Path, size: tuple[int, int
         with rasterio.open(tmp_path / str(number) / "a.tif") as found:
             assert found.shape == size
             assert set(np.unique(found.read(1))) <= {0, 1}
-
-
-@pytest.fixture
-def server() -> Iterator[tuple[str, list[str]]]:
-    hits: list[str] = []
-
-    class Count(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            hits.append(self.path)
-            self.send_error(404)
-
-        do_HEAD = do_GET  # noqa: N815
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    found = HTTPServer(("127.0.0.1", 0), Count)
-    thread = threading.Thread(target=found.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{found.server_port}/x.tif", hits
-    found.shutdown()
-    thread.join()
-    found.server_close()
 
 
 @pytest.mark.usefixtures("way")
