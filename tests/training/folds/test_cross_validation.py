@@ -231,13 +231,14 @@ def test_what_is_cut_short_again_and_again_ends_with_the_same_bytes(
 ):
     run = tmp_path / "run"
     _, data, _, config, *_ = command
-    begin = {"data": data, "folds": 2, "config": config, "epochs": 2, "distill": True}
+    begin = {"data": data, "folds": 2, "config": config, "epochs": 2}
     epoch = (loop_module.Loop, "_train_epoch")
     for arguments, place, name, call in (
         (begin, *epoch, 2),  # the second epoch of the first fold
         ({"resume": True}, fold_module, "predict_held_out", 1),  # of the first fold
         ({"resume": True}, *epoch, 2),  # the second epoch of the second fold
-        ({"resume": True}, *epoch, 4),  # that of the student, after what is left of the fold
+        # that of the student, which is asked for only now, after what is left of the fold
+        ({"resume": True, "distill": True}, *epoch, 4),
     ):
         with monkeypatch.context() as patch:
             cut(patch, place, name, call)

@@ -14,7 +14,6 @@ from delineate.data.inventory import build_inventory
 from delineate.data.masks import MaskDecoder
 from delineate.errors import UsageError
 from delineate.evaluation.bootstrap import Interval
-from delineate.evaluation.model_card import write_model_card
 from delineate.evaluation.result import Evaluation
 from delineate.evaluation.suspects import Suspect
 from delineate.model_file import FILE_NAME, read_model_info
@@ -92,7 +91,8 @@ def cross_validate(
         resume: Whether to go on with the cross-validation in `run`.
         exist_ok: Whether to write over an earlier run in the same folder.
         distill: Whether to train one network more, which learns from the out-of-fold predictions
-            as well as from the labels, in ``run/student``, and to say how it compares.
+            as well as from the labels, in ``run/student``, and to say how it compares; may be
+            asked for with `resume` when all else is done.
         overrides: Settings by section, as in the configuration file; they go over it.
 
     Raises:
@@ -111,7 +111,7 @@ def cross_validate(
     run = None if run is None else Path(run)
     deadline: float | None = None
     if resume:
-        run, ledger = reopen_ledger(data, run, config, wishes, folds)
+        run, ledger = reopen_ledger(data, run, config, wishes, folds, distill=distill)
         device = ledger.device if device == "auto" else device
         _say(f"run folder {run}: going on with its {ledger.num_folds} folds")
     else:
@@ -180,14 +180,18 @@ def _conclude(
     tuning = tune_ensemble(model, pool, deadline=deadline)
     evaluation = judge_ensemble(model, pool, tuning)
     suspects = check_labels(pool, model.task, tuning.thresholds)
-    notes = Notes.reopen(run / NOTES)
-    if "## What came of it" not in (run / NOTES).read_text(encoding="utf-8"):
-        notes.add("Threshold and post-processing", tuning.describe())
-        notes.add("What came of it", _describe_results(results, evaluation, suspects))
-        if student is not None:
-            notes.add("One network instead of several", student.describe())
-        write_model_card(run)
+    _note(run, "Threshold and post-processing", tuning.describe())
+    _note(run, "What came of it", _describe_results(results, evaluation, suspects))
+    if student is not None:
+        _note(run, "One network instead of several", student.describe())
     return evaluation, suspects
+
+
+def _note(run: Path, heading: str, lines: Sequence[str]) -> None:
+    """Add a section to plan.md, where it was not added before the end of an earlier process."""
+    path = run / NOTES
+    if not path.exists() or f"## {heading}\n" not in path.read_text(encoding="utf-8"):
+        Notes.reopen(path).add(heading, lines)
 
 
 def _describe_results(

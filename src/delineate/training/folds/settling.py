@@ -170,8 +170,13 @@ def reopen_ledger(
     config: Path | str | None,
     wishes: Mapping[str, Any],
     num_folds: int | None,
+    *,
+    distill: bool,
 ) -> tuple[Path, Ledger]:
-    """Return what was settled, once it is sure that nothing has changed."""
+    """Return what was settled, once it is sure that nothing has changed.
+
+    Args and errors are those of `cross_validate`.
+    """
     if run is None:
         raise UsageError("--resume needs the folder of the training to go on with: --run DIR")
     if config is not None:
@@ -195,4 +200,7 @@ def reopen_ledger(
     where = Path(ledger.data)
     samples = pool_of(build_inventory(where, before.data))
     refuse_other_data(ledger.digests, digest_pool(samples), data=where, run=run)
+    if distill and not ledger.is_distilled:
+        ledger = replace(ledger, is_distilled=True)
+        ledger.save(run)
     return run, ledger
