@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from delineate.training.trainer import TrainingResult
 
 SCORES = ("dice", "iou", "precision", "recall")
+MAX_VALUE = 60
+"""Characters of a setting's value, where values are compared."""
 NUM_WARNED = 5
 """Images that a warning names."""
 NUM_DIFFERENCES = 8
@@ -152,7 +154,7 @@ def print_comparison(comparison: Comparison) -> None:
         names = ", ".join(run.name for run in comparison.runs)
         print(f"settings that differ ({names}):")
         for name, values in shown:
-            print(f"  {name}: {' | '.join(values)}")
+            print(f"  {name}: {' | '.join(map(_cut, values))}")
         if more:
             print(f"  and {more} more, in the page that --out FOLDER writes")
     for run in comparison.runs:
@@ -160,6 +162,11 @@ def print_comparison(comparison: Comparison) -> None:
             print(f"in the way of {run.name}: {finding}")
     if comparison.page is not None:
         console.print(f"page  {comparison.page}")
+
+
+def _cut(value: str) -> str:
+    """Return a value, if need be without its end: lists of images are long."""
+    return value if len(value) <= MAX_VALUE else f"{value[: MAX_VALUE - 3]}..."
 
 
 def print_plan(result: PlanResult) -> None:
