@@ -72,6 +72,14 @@ CASES = {
         {"classes": (make_class(true=0.2, predicted=0.4, dice=0.6, precision=0.5, recall=0.7),)},
         "painting every pixel would give 0.333",
     ),
+    "rare positives": (
+        {
+            "classes": (make_class(true=0.01, predicted=0.02, dice=0.2, training_share=0.008),),
+            "settings": {"loss.name": "cross_entropy"},
+        },
+        {"classes": (make_class(true=0.01, predicted=0.02, dice=0.2, training_share=0.008),)},
+        "cell is 0.80% of the training pixels, and the loss (cross_entropy)",
+    ),
     "nothing found": (
         {"classes": (make_class(predicted=0.0, dice=0.0, precision=None, recall=0.0),)},
         {"classes": (make_class(predicted=0.09),)},
@@ -105,6 +113,11 @@ CASES = {
         {"train": 0.05 + 0.6 * np.exp(-3 * TIME), "val": 0.4 + 0.3 * np.exp(-20 * TIME)},
         {"train": GOOD_TRAIN, "val": 0.4 + 0.3 * np.exp(-20 * TIME)},
         "since epoch 10",
+    ),
+    "score stands": (
+        {"dice": WEAK},
+        {"dice": WEAK + 0.4},
+        "fell by 71%, but Dice has come to 0.20 only",
     ),
     "still rising": (
         {"dice": 0.4 + 0.3 * TIME},
@@ -170,6 +183,13 @@ def test_nothing_is_advised_that_is_so_already():
     assert "--loss.name focal_tversky" in before.advice.flags
     (after,) = judge(make_evidence(**seen, settings={"loss.name": "focal_tversky"}))
     assert after.advice.flags == ("--training.foreground-odds 0.6",)
+
+
+@pytest.mark.parametrize(("odds", "is_advised"), [(0.33, True), (0.1, False), (0.0, False)])
+def test_nothing_is_advised_that_goes_back(odds, is_advised):
+    seen = CASES["false alarms"][0]
+    (finding,) = judge(make_evidence(**seen, settings={"training.foreground_odds": odds}))
+    assert ("--training.foreground-odds 0.1" in finding.advice.flags) == is_advised
 
 
 def test_a_timed_training_is_told_how_long():

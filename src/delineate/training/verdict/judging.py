@@ -8,11 +8,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from delineate.config import Settings, dump_settings, flatten_settings
 from delineate.evaluation.advice import Advice
 from delineate.evaluation.model_card import VERDICT
 from delineate.files import write_text
 from delineate.training.verdict.evidence import Evidence
 from delineate.training.verdict.rules import SYMPTOMS, Symptom
+
+USUAL_RATE = 1e-3
+"""Learning rate that is no longer small."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def _fit_advice(advice: Advice, evidence: Evidence) -> Advice:
     rate, time = settings["training.learning_rate"], settings.get("training.time")
     values = {
         "lower_rate": rate / 10,
-        "higher_rate": rate * 3,
+        "higher_rate": max(3 * rate, USUAL_RATE),
         "twice_the_time": f": --time {2 * time:.0f}s" if time else "",
     }
     flags = tuple(flag.format_map(values) for flag in advice.flags)
@@ -80,7 +84,15 @@ def _fit_advice(advice: Advice, evidence: Evidence) -> Advice:
 
 
 def _is_so(flag: str, settings: Mapping[str, Any]) -> bool:
-    """Whether the first setting of a flag, such as ``--loss.name dice``, has that value already."""
-    name, value = flag.split()[:2]
-    now = settings.get(name.removeprefix("--").replace("-", "_"))
-    return str(now).lower() == value.lower()
+    """Whether the first setting of a flag, such as ``--loss.name dice``, is so already.
+
+    A number is if the setting is as far from its default, or farther, in the same direction.
+    """
+    option, value = flag.split()[:2]
+    name = option.removeprefix("--").replace("-", "_")
+    now, default = settings.get(name), flatten_settings(dump_settings(Settings())).get(name)
+    try:
+        wanted, before = float(value), float(default)  # type: ignore[arg-type]
+        return (float(now) - wanted) * (wanted - before) >= 0  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return str(now).lower() == value.lower()

@@ -55,7 +55,9 @@ SYMPTOMS: tuple[Symptom, ...] = (
             "paints everything",
             "nothing found",
             "class never predicted",
+            "score stands",
             "still rising",
+            "rare positives",
             "misses",
             "false alarms",
             "ragged borders",
@@ -89,7 +91,15 @@ SYMPTOMS: tuple[Symptom, ...] = (
             ("--training.learning-rate {higher_rate:g}", "--loss.name focal_dice"),
         ),
         check="mask dtype and scale",
-        explains=("class never predicted", "empty batches"),
+        explains=(
+            "nothing found",
+            "class never predicted",
+            "score stands",
+            "still rising",
+            "misses",
+            "false alarms",
+            "ragged borders",
+        ),
     ),
     Symptom(
         name="empty batches",
@@ -101,6 +111,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
             ("--loss.name ce_dice", "--training.foreground-odds 0.5"),
         ),
         check="empty-mask batches",
+        explains=("score stands",),
     ),
     Symptom(
         name="paints everything",
@@ -114,7 +125,20 @@ SYMPTOMS: tuple[Symptom, ...] = (
             ("--loss.name focal_dice",),
         ),
         check="mask dtype and scale",
-        explains=("false alarms", "ragged borders"),
+        explains=("score stands", "misses", "false alarms", "ragged borders"),
+    ),
+    Symptom(
+        name="rare positives",
+        look=signs.rare_positives,
+        why="Nearly every pixel is background, so a loss of pixels is nearly as low without them, "
+        "and most patches show none.",
+        advice=Advice(
+            "A loss of overlap that dwells on hard pixels, and patches around objects.",
+            ("rare positives",),
+            ("--loss.name focal_dice", "--training.foreground-odds 0.5"),
+        ),
+        check="rare positives (section 13)",
+        explains=("nothing found", "score stands", "misses", "false alarms", "ragged borders"),
     ),
     Symptom(
         name="nothing found",
@@ -127,7 +151,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
             ("--training.foreground-odds 0.6", "--loss.name focal_tversky"),
         ),
         check="rare positives (section 13)",
-        explains=("misses", "ragged borders"),
+        explains=("score stands", "misses", "ragged borders"),
     ),
     Symptom(
         name="class never predicted",
@@ -154,7 +178,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
             ),
         ),
         check="training improves, validation stands",
-        explains=("validation stands", "still rising"),
+        explains=("validation stands", "score stands", "still rising"),
     ),
     Symptom(
         name="validation stands",
@@ -173,7 +197,25 @@ SYMPTOMS: tuple[Symptom, ...] = (
             ),
         ),
         check="training improves, validation stands",
-        explains=("still rising",),
+        explains=("score stands", "still rising"),
+    ),
+    Symptom(
+        name="score stands",
+        look=signs.score_stands,
+        why="The loss is content with something else than the score: pixels that are easy, or a "
+        "class that fills the images. Or the masks do not follow what the images show.",
+        advice=Advice(
+            "Look at figures/gallery.png for what is wrong in common. Then a loss of overlap, "
+            "patches around objects, and all pixels at the network's entrance.",
+            ("rare positives", "patches with foreground", "folded stem"),
+            (
+                "--loss.name focal_dice",
+                "--training.foreground-odds 0.5",
+                "--model.stem-stride 1",
+            ),
+        ),
+        check="training improves, validation stands",
+        explains=("misses", "false alarms"),
     ),
     Symptom(
         name="still rising",

@@ -18,6 +18,11 @@ WEAK = 0.5
 """Dice below which a course counts as not having got anywhere."""
 UNSEEN = 0.01
 """Share of a class's true pixels; one that is predicted less is as good as never predicted."""
+RARE_CLASS = 0.05
+"""Share of the training pixels below which a class that is found badly may be too rare for a loss
+of pixels."""
+PIXEL_LOSSES = ("cross_entropy", "focal")
+"""Losses that count pixels alone, of which rare positives are few."""
 OVERLAP_LOSSES = ("dice", "tversky", "focal_tversky", "cl_dice")
 """Losses of overlap alone, which say little where a batch shows nothing."""
 
@@ -138,6 +143,18 @@ def still_rising(evidence: Evidence) -> str | None:
     return f"the last third of the epochs has still added {100 * gain:.1f} points of Dice"
 
 
+def score_stands(evidence: Evidence) -> str | None:
+    """The training loss falls, and a low score does not rise."""
+    train, score = evidence.curve("train_loss"), evidence.curve("dice")
+    fallen = courses.fall(train)
+    if fallen < 0.1 or not evidence.dice < WEAK or courses.late_gain(score) >= 0.01:
+        return None
+    return (
+        f"the training loss fell by {fallen:.0%}, but Dice has come to {evidence.dice:.2f} only "
+        "and rises no more"
+    )
+
+
 def empty_batches(evidence: Evidence) -> str | None:
     """Many batches show nothing to a loss of overlap."""
     settings = evidence.settings
@@ -151,6 +168,26 @@ def empty_batches(evidence: Evidence) -> str | None:
         f"{evidence.empty_share:.0%} of the training images show no foreground, so at least "
         f"{empty_batch:.0%} of the batches do not either, and {settings['loss.name']} alone has "
         "nothing to say of them"
+    )
+
+
+def rare_positives(evidence: Evidence) -> str | None:
+    """Positives are rare, badly found, and neither loss nor patches turn to them."""
+    settings = evidence.settings
+    rare = [
+        one
+        for one in evidence.classes
+        if one.training_share < RARE_CLASS and (one.dice or 0) < WEAK
+    ]
+    is_turned = settings["loss.name"] not in PIXEL_LOSSES
+    if evidence.task_kind != "binary" or not rare:
+        return None
+    if is_turned and settings["training.foreground_odds"] >= 0.3:
+        return None
+    return (
+        f"{rare[0].name} is {rare[0].training_share:.2%} of the training pixels, and the loss "
+        f"({settings['loss.name']}) or the patches (foreground odds "
+        f"{settings['training.foreground_odds']:g}) do not turn to it"
     )
 
 
