@@ -42,6 +42,10 @@ class Window:
             slice(self.col, self.col + self.width),
         )
 
+    def within(self, other: Window) -> Window:
+        """Return the same place, counted from the first pixel of another window."""
+        return Window(self.row - other.row, self.col - other.col, self.height, self.width)
+
 
 def _starts(length: int, tile: int, overlap: float, multiple: int) -> list[int]:
     if length <= tile:

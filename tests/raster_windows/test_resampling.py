@@ -70,6 +70,25 @@ def test_equals_antialiased_bilinear(new: tuple[int, int]) -> None:
     assert np.allclose(found, wanted[0].permute(1, 2, 0).numpy(), atol=1e-12)
 
 
+@pytest.mark.parametrize("new", [(20, 90), (61, 35), (140, 200)])
+def test_images_are_made_part_by_part(
+    new: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    pixels, valid = rng.integers(0, 255, (61, 83, 3), dtype=np.uint8), rng.random((61, 83)) < 0.8
+    grid = Grid(61, 83, *new)
+    values, wanted = grid.resample(pixels, valid, grid.window)
+    monkeypatch.setattr("delineate.raster_windows.resampling._PART_SIDE", 16)
+    found, has_data = grid.resample_image(pixels, valid)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, np.rint(values))
+    assert np.array_equal(has_data, wanted)
+    window = Window(3, 17, 15, 18)
+    source = grid.source_window(window)
+    part, _ = grid.resample_image(pixels[source.slices], valid[source.slices], window)
+    assert np.array_equal(part, found[window.slices])
+
+
 def test_nodata_does_not_bleed() -> None:
     values = np.full((20, 20, 1), 5.0)
     valid = np.ones((20, 20), bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from delineate.raster_windows.reader import RasterReader
+
+_PART_SIDE = 1024
 
 LEAST_SHARE = 0.5
 """Share of a resampled pixel's weight that must have data for it to have data."""
@@ -81,12 +84,19 @@ class Grid:
         Returns:
             Pixels (height, width, C), whole numbers rounded; valid (height, width).
         """
+        whole = window or self.window
+        source = self.source_window(whole)
+        shape = (whole.height, whole.width)
+        found = np.empty((*shape, pixels.shape[2]), pixels.dtype)
+        has_data = np.ones(shape, bool)
         if valid is None:
             valid = np.ones(pixels.shape[:2], bool)
-        found, has_data = self.resample(pixels, valid, window or self.window)
-        if pixels.dtype.kind in "iu":
-            found = np.rint(found)
-        return found.astype(pixels.dtype), has_data
+        for part in _cut(whole):
+            near, into = self.source_window(part).within(source), part.within(whole)
+            values, is_known = self.resample(pixels[near.slices], valid[near.slices], part)
+            found[into.slices] = np.rint(values) if pixels.dtype.kind in "iu" else values
+            has_data[into.slices] = is_known
+        return found, has_data
 
     @property
     def window(self) -> Window:
@@ -97,6 +107,14 @@ class Grid:
     def back(self) -> Grid:
         """The grid from the new raster to the one that is read from."""
         return Grid(self.new_height, self.new_width, self.height, self.width)
+
+
+def _cut(window: Window) -> Iterator[Window]:
+    """Yield parts of a window, small enough that what is computed in float64 takes little room."""
+    for row in range(window.row, window.row + window.height, _PART_SIDE):
+        height = min(_PART_SIDE, window.row + window.height - row)
+        for col in range(window.col, window.col + window.width, _PART_SIDE):
+            yield Window(row, col, height, min(_PART_SIDE, window.col + window.width - col))
 
 
 def _reach(start: int, count: int, length: int, new_length: int) -> tuple[int, int]:
