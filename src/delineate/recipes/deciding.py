@@ -1,4 +1,4 @@
-"""From facts, a recipe and wishes to settings: rules first, then what memory allows."""
+"""From facts, a recipe and wishes to settings: rules first, then what time and memory allow."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from delineate.machine import free_memory
 from delineate.processes import count_local_processes
 from delineate.recipes.facts import Facts
 from delineate.recipes.memory import fit_memory, raise_batch
+from delineate.recipes.pace import fit_time
 from delineate.recipes.planner import Decision, Unmet, decide, list_unmet
 from delineate.recipes.rules import RULES
 
@@ -47,12 +48,15 @@ def decide_settings(
     wanted: Mapping[str, Any],
     need: Callable[[Settings], MemoryNeed],
     room: int | None,
+    step_seconds: Callable[[Settings], float],
+    num_trainings: int = 1,
     first: Sequence[Decision] = (),
     source: str = "the settings",
 ) -> Decided:
-    """Apply the rules, the recipe and the wishes, and make what does not fit into memory smaller.
+    """Apply the rules, the recipe and the wishes, and make smaller what time or memory do not hold.
 
-    From weak to strong: the defaults, the rules, the recipe, what memory allows, what is wanted.
+    From weak to strong: the defaults, the rules, the recipe, what time and memory allow, what is
+    wanted.
 
     Args:
         facts: What the rules look at.
@@ -60,6 +64,8 @@ def decide_settings(
         wanted: What the user set.
         need: What settings take in memory.
         room: Bytes that there are for a step; None where that is not known.
+        step_seconds: How long a training step of settings takes.
+        num_trainings: Trainings that share the time, such as those of the folds.
         first: Decisions that were made before, and come first.
         source: Where the settings come from, for messages.
 
@@ -74,6 +80,9 @@ def decide_settings(
         return build_settings(lay_over(*layers[0], recipe, *layers[1], wanted), source)
 
     settings = lay(decisions)
+    fixed = {*given, *flatten_settings(recipe)}
+    paced = fit_time(settings, step_seconds, fixed=fixed, num_trainings=num_trainings)
+    settings = lay(decisions, paced)
     is_told = settings.training.memory_gib is not None
     room_name = "are allowed" if is_told else "are free"
     fitting = None
@@ -86,10 +95,10 @@ def decide_settings(
         wishes = replace(facts.wishes, batch_size=fitting.settings.training.batch_size)
         facts = replace(facts, wishes=wishes)
         decisions = [*first, *decide(facts, RULES)]
-        settings = lay(decisions, fitting.decisions)
+        settings = lay(decisions, [*paced, *fitting.decisions])
     return Decided(
         settings,
-        (*decisions, *fitting.decisions),
+        (*decisions, *paced, *fitting.decisions),
         tuple(list_unmet(facts, RULES)),
         fitting.summary,
     )

@@ -25,6 +25,7 @@ from delineate.raster_windows import format_pixel_size
 from delineate.recipes.appetite import measure_need
 from delineate.recipes.deciding import decide_settings, find_room, lay_over, name_overruler
 from delineate.recipes.facts import Facts, Wishes
+from delineate.recipes.pace import measure_step
 from delineate.recipes.planner import Decision, Unmet
 from delineate.recipes.reading import ReadData, check_there, read_data
 
@@ -138,6 +139,7 @@ def make_plan(
     misses_cost_more: bool = False,
     device: str = "cpu",
     joins_validation: bool = False,
+    num_trainings: int = 1,
 ) -> Plan:
     """Read and measure a data set and decide all settings.
 
@@ -153,6 +155,7 @@ def make_plan(
         device: Kind of device: cpu, cuda, mps.
         joins_validation: Whether the images of the validation split are taken for training images
             too, as for cross-validation.
+        num_trainings: Trainings that share the time, as the folds of a cross-validation do.
 
     Raises:
         ConfigError: If a setting is unknown or does not fit.
@@ -187,6 +190,10 @@ def make_plan(
             device=device,
         ),
         room=find_room(settings, device),
+        step_seconds=measure_step(
+            in_channels=read.preprocessing.in_channels, task=read.task, device=device
+        ),
+        num_trainings=num_trainings,
         first=_decide_resolution(read.resolution),
         source=source,
     )

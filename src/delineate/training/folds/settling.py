@@ -82,6 +82,7 @@ def begin(
         misses_cost_more=misses_cost_more,
         device=choose_device(device).type,
         joins_validation=True,
+        num_trainings=num_folds + distill,
     )
     if plan.settings.data.validation:
         raise ConfigError(
