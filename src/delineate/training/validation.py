@@ -65,7 +65,8 @@ class Validation:
 
     scores: SplitScores
     loss: float
-    """The training loss of the whole-image probabilities, averaged over the images."""
+    """The training loss of the whole-image probabilities, averaged over the images; NaN where a
+    probability is not finite."""
     kept: tuple[KeptImage, ...]
     predictions: PredictionStore
     """Of all images, small, to tune on."""
@@ -216,7 +217,11 @@ class _ObservedPass:
         sample = self._current
         assert sample is not None
         probs = self._validator._predictor.predict_probs(pixels, valid, grid)
-        self.losses.append(self._validator.loss_of(probs, sample))
+        if np.isfinite(probs).all():
+            self.losses.append(self._validator.loss_of(probs, sample))
+        else:  # the loss tells the loop to give these weights up; until then they must be scored
+            self.losses.append(math.nan)
+            probs = np.nan_to_num(probs, nan=0.0)
         number = self._numbers[self._num_seen]
         self.predictions.add(sample.name, probs, sample.target, sample.valid, number=number)
         is_multiclass = self._validator._task.kind == "multiclass"
