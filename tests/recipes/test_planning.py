@@ -172,3 +172,20 @@ def test_outliers_are_clipped_and_the_model_knows(tmp_path):
 def test_of_two_rules_for_the_same_setting_the_weaker_says_so(dots):
     choices = "\n".join(make_plan(dots, misses_cost_more=True).describe_choices())
     assert "(overruled by the rule costly misses)" in choices
+
+
+def test_a_short_time_makes_the_network_narrower_and_says_so(dots, monkeypatch):
+    monkeypatch.setattr(
+        "delineate.recipes.planning.measure_step",
+        lambda **_: lambda settings: settings.model.width / 100,
+    )
+    wishes = {"training": {"time": 100, "epochs": None}}
+    plan = make_plan(dots, wishes=wishes)
+    assert plan.settings.model.width == 16
+    choices = "\n".join(plan.describe_choices())
+    assert "narrower network for the time: 1 min 40 s make about 234 steps" in choices
+    chosen = make_plan(dots, wishes={**wishes, "model": {"width": 32}})
+    assert chosen.settings.model.width == 32
+    long = {"training": {"time": 400, "epochs": None}}
+    assert make_plan(dots, wishes=long).settings.model.width == 32
+    assert make_plan(dots, wishes=long, num_trainings=4).settings.model.width == 16

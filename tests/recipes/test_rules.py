@@ -157,6 +157,10 @@ CASES = {
         facts_of(classes={"cell": replace(NUCLEI, area={"5": 2.0, "25": 120.0})}),
     ),
     "thin lines": (facts_of(classes={"cell": LINES}), facts_of(**FOUR, classes={"pole": LINES})),
+    "thin lines where the recipe does not say so": (
+        facts_of(classes={"cell": LINES}),
+        facts_of(Wishes(recipe="thin"), classes={"cell": LINES}),
+    ),
     "gaps in lines": (facts_of(classes={"cell": LINES}), facts_of()),
     "costly misses": (facts_of(Wishes(misses_cost_more=True)), facts_of()),
 }

@@ -59,8 +59,7 @@ class DataConfig(Config):
     split_seed: int = 0
     """Seed of the split; kept apart from the training seed so that runs share their test set."""
     validation: tuple[str, ...] = ()
-    """Images of the validation split, by their paths relative to DATA without ending; all others
-    but those of the test split are for training. Empty takes the folders' split or draws one."""
+    """Images of the validation split (paths without ending); empty takes DATA's or draws some."""
     normalisation: Literal["dataset", "image"] = "dataset"
     """Whose mean and standard deviation images get: the training images', or each its own."""
     clip: bool = False
@@ -76,8 +75,7 @@ class DataConfig(Config):
     worker_timeout: Seconds = 600.0
     """Time that a batch of theirs is waited for (10m); 0 waits for ever."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """What becomes of a training image that is damaged or changed while training runs: an error,
-    or it is left out and listed, up to 1 % of them."""
+    """For images that break or change during training: error, or skip (up to 1 % of them)."""
 
 
 class SpatialConfig(Config):

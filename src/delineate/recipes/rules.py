@@ -7,9 +7,6 @@ Sources: the guide's recipes (section 9) and decision table (section 13), and wh
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 from delineate.recipes.facts import (
     ENOUGH_OBJECTS,
     LARGEST_OVERLAP,
@@ -34,13 +31,11 @@ RARE = 0.02
 """Share of foreground pixels below which positives count as rare."""
 OFTEN_EMPTY = 0.25
 """Share of images without foreground, from which patches are steered to it more often."""
-UNEVEN = 0.3
+UNEVEN = 0.6
 """Share of the spread of brightness that lies between images, from which each image gets its own
 normalisation."""
 TELLING = 0.1
 """Bits about a pixel's class; where normalising each image loses more, brightness is a feature."""
-CENTRELINE_WEIGHT = 0.3
-"""Of clDice, beside a loss of weight 1 that sees the whole width."""
 SMALL_BATCH = 2
 """Patches at once, up to which statistics of a batch say little."""
 DEEP = 5
@@ -59,24 +54,6 @@ def _is_binary(facts: Facts) -> bool:
 
 def _has_rare_positives(facts: Facts) -> bool:
     return _is_binary(facts) and 0 < facts.foreground_share < RARE
-
-
-def _centreline_loss(facts: Facts) -> dict[str, Any]:
-    """Return clDice (https://arxiv.org/abs/2003.07311) beside the loss there would be without."""
-    assert facts.thinnest is not None
-    # A round of thinning takes a pixel from either side; parts are wider than the typical width.
-    rounds = max(3, math.ceil(facts.thinnest[1].typical_width))
-    other = {"name": "focal_dice" if _has_rare_positives(facts) else "ce_dice"}
-    centreline = {"name": "cl_dice", "iterations": rounds}
-    return {
-        "loss": {
-            "name": "weighted_sum",
-            "terms": [
-                {"weight": 1.0, "loss": other},
-                {"weight": CENTRELINE_WEIGHT, "loss": centreline},
-            ],
-        }
-    }
 
 
 RULES: tuple[Rule, ...] = (
@@ -229,17 +206,16 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="thin lines",
-        applies=lambda facts: _is_binary(facts) and facts.thinnest is not None,
-        settings=_centreline_loss,
+        applies=lambda facts: (
+            _is_binary(facts) and facts.thinnest is not None and facts.wishes.recipe != "thin"
+        ),
+        settings=lambda _: {},
         reason=(
             "{thin_name} is a network of lines {thin_width:.1f} pixels wide and "
-            "{thin_elongation:.0f} widths long: clDice looks at their middles, where a gap of one "
-            "pixel cuts a line in two"
+            "{thin_elongation:.0f} widths long; where a gap of a pixel costs more than a point of "
+            "Dice, take --recipe thin, whose clDice looks at their middles"
         ),
-        finding=(
-            "a {task_kind} task, {long_name} is {long_width:.1f} pixels wide and "
-            "{long_elongation:.0f} widths long"
-        ),
+        finding="no thin lines, or the recipe thin, which has clDice",
         bound=f"up to {THIN_WIDTH:.0f} pixels wide, from {THIN_ELONGATION:.0f} widths long, binary",
     ),
     Rule(
