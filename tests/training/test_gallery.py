@@ -28,6 +28,12 @@ def make_image(index, task=BINARY, size=64, probability=0.8):
     return KeptImage(index, f"a/{index}.png", pixels, target, output)
 
 
+def draw(task, num_images, validation):
+    sheets = []
+    EpochPictures(task, num_images, sheets.append).show(validation, 1)
+    return sheets[0]
+
+
 def make_validation(images, task=BINARY):
     def mask(image):
         return image.mask(task, (0.5,) if task.kind == "binary" else None, {})
@@ -44,7 +50,7 @@ def cells_of(sheet, row, num_rows):
 
 
 def test_a_sheet_shows_image_truth_prediction_and_probability():
-    sheet = EpochPictures(BINARY, 1).draw(make_validation([make_image(0)]), 1)
+    sheet = draw(BINARY, 1, make_validation([make_image(0)]))
     _, truth, prediction, probability = cells_of(sheet, 0, 1)  # the lower halves: no cell
     assert sheet.shape[1] == GUTTER + 4 * (SIDE + GUTTER)
     assert truth[: SIDE // 2 - 4].max() == prediction[: SIDE // 2 - 4].max() == 0
@@ -54,7 +60,7 @@ def test_a_sheet_shows_image_truth_prediction_and_probability():
 def test_the_probability_of_classes_is_that_of_the_most_probable():
     image = make_image(0, CLASSES, probability=0.6)
     assert np.unique(picture_probability(image)).tolist() == [153]
-    assert EpochPictures(CLASSES, 2).draw(make_validation([image], CLASSES), 1) is not None
+    assert draw(CLASSES, 2, make_validation([image], CLASSES)).shape[0] > SIDE
     binary = picture_probability(make_image(0))
     assert binary.shape == (64, 64, 3)
     assert binary[0, 0].tolist() == [204] * 3
@@ -62,7 +68,7 @@ def test_the_probability_of_classes_is_that_of_the_most_probable():
 
 def test_a_few_images_from_all_over_the_split_are_shown_small():
     images = [make_image(index, size=400) for index in range(9)]
-    sheet = EpochPictures(BINARY, 3).draw(make_validation(images), 1)
+    sheet = draw(BINARY, 3, make_validation(images))
     assert sheet.shape[0] < 3 * (SIDE + 40) + 40
     spread = [image.index for image in gallery._spread(images, 3)]
     assert spread == [0, 3, 6]
@@ -70,9 +76,11 @@ def test_a_few_images_from_all_over_the_split_are_shown_small():
 
 def test_later_epochs_are_shown_more_rarely(monkeypatch):
     monkeypatch.setattr(gallery, "TIME_SHARE", float("inf"))
-    pictures = EpochPictures(BINARY, 1)
+    shown = []
+    pictures = EpochPictures(BINARY, 1, lambda _: shown.append(epoch))
     validation = make_validation([make_image(0, size=16)])
-    shown = [epoch for epoch in range(1, 101) if pictures.draw(validation, epoch) is not None]
+    for epoch in range(1, 101):
+        pictures.show(validation, epoch)
     assert shown[:19] == list(range(1, 20))
     assert shown[19:22] == [20, 22, 24]
     assert len(shown) < 50
@@ -86,15 +94,16 @@ def test_pictures_take_no_more_than_their_share_of_the_time(monkeypatch):
         return now[0]
 
     monkeypatch.setattr(gallery.time, "perf_counter", clock)
-    pictures = EpochPictures(BINARY, 1)
+    shown = []
+    pictures = EpochPictures(BINARY, 1, shown.append)
     validation = make_validation([make_image(0, size=16)])
-    assert pictures.draw(validation, 1) is not None
-    assert pictures.draw(validation, 2) is None
-    now[0] += 150
-    assert pictures.draw(validation, 3) is not None
+    for epoch, pause in ((1, 0), (2, 0), (3, 150)):
+        now[0] += pause
+        pictures.show(validation, epoch)
+        assert len(shown) == (2 if epoch == 3 else 1)
     assert pictures.seconds == 2.0
 
 
 @pytest.mark.parametrize(("num_images", "kept"), [(0, [make_image(0)]), (4, [])])
 def test_nothing_is_drawn_of_nothing(num_images, kept):
-    assert EpochPictures(BINARY, num_images).draw(make_validation(kept), 1) is None
+    EpochPictures(BINARY, num_images, pytest.fail).show(make_validation(kept), 1)

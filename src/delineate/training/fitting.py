@@ -75,7 +75,10 @@ def fit(
     history = History(None, records)
     if parts.team.is_main:
         history = _start_history(prep, display, records)
-    pictures = EpochPictures(prep.task, prep.settings.logging.pictures)
+    num_pictures = prep.settings.logging.pictures if parts.team.is_main else 0
+    pictures = EpochPictures(
+        prep.task, num_pictures, lambda picture: history.add_picture("epochs", picture)
+    )
 
     left_out = LeftOut(
         prep.images,
@@ -89,9 +92,7 @@ def fit(
         if is_best and parts.team.is_main:
             save_run_model(prep, parts, validation)
         history.add(record)
-        picture = pictures.draw(validation, record.epoch) if parts.team.is_main else None
-        if picture is not None:
-            history.add_picture("epochs", picture)
+        pictures.show(validation, record.epoch)
 
     def save_checkpoint(position: Position, length: Length, schedule: Schedule) -> None:
         left_out.settle()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +26,8 @@ PICTURE_SIZE = 320
 TILE_SIZE = 128
 """Longer side of a picture of an epoch, in pixels."""
 TIME_SHARE = 0.01
-"""Share of the time since the first epoch's pictures that the pictures of epochs may take."""
+"""Share of the time since the first epoch's picture that pictures of epochs may take, drawing and
+writing together."""
 _THINNING = 20
 
 
@@ -60,27 +61,37 @@ class EpochPictures:
     is drawn where pictures have already taken more than `TIME_SHARE` of the time.
     """
 
-    def __init__(self, task: Task, num_images: int) -> None:
+    def __init__(self, task: Task, num_images: int, take: Callable[[Picture], None]) -> None:
+        """Prepare pictures of some images.
+
+        Args:
+            task: What is segmented.
+            num_images: Rows of a picture; 0 draws none.
+            take: Writes a picture.
+        """
         self._task = task
+        self._take = take
         self._num_images = num_images
         self._fixed: dict[int, tuple[Picture, Picture]] = {}
         self._started: float | None = None
         self.seconds = 0.0
-        """Spent on drawing."""
+        """Spent so far."""
 
-    def draw(self, validation: Validation, epoch: int) -> Picture | None:
-        """Return rows of image, truth, prediction and probability, (H, W, 3).
+    def show(self, validation: Validation, epoch: int) -> None:
+        """Draw and write an epoch, if it is due.
 
         Args:
             validation: Of the epoch.
             epoch: Counted from 1.
-
-        Returns:
-            None where nothing is to be drawn.
         """
         if not self._num_images or not validation.kept or not self._is_due(epoch):
-            return None
+            return
         before = time.perf_counter()
+        self._take(self._draw(validation))
+        self.seconds += time.perf_counter() - before
+
+    def _draw(self, validation: Validation) -> Picture:
+        """Return rows of image, truth, prediction and probability, (H, W, 3)."""
         shown = _spread(validation.kept, self._num_images)
         rows = [
             [
@@ -90,14 +101,12 @@ class EpochPictures:
             ]
             for image in shown
         ]
-        sheet = gallery(
+        return gallery(
             rows,
             captions=[_short_name(image) for image in shown],
             headings=("image", "truth", "prediction", "probability"),
             cell_size=TILE_SIZE,
         )
-        self.seconds += time.perf_counter() - before
-        return sheet
 
     def _is_due(self, epoch: int) -> bool:
         now = time.perf_counter()

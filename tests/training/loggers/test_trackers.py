@@ -104,14 +104,14 @@ def test_a_resumed_training_goes_on_in_the_same_runs(
     tiny["training"]["checkpoint_every"] = 1e-3
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        draw = gallery.EpochPictures.draw
+        show = gallery.EpochPictures.show
 
-        def draw_and_die(self, validation, epoch):
+        def show_and_die(self, validation, epoch):
             if epoch == 2:
                 raise CutError
-            return draw(self, validation, epoch)
+            show(self, validation, epoch)
 
-        patch.setattr(gallery.EpochPictures, "draw", draw_and_die)
+        patch.setattr(gallery.EpochPictures, "show", show_and_die)
         with pytest.raises(CutError):
             train(circles, run=run, epochs=3, seed=0, overrides=tiny)
     assert trackers("mlflow", "end")[0]["status"] == "FAILED"
