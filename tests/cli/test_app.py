@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import delineate
-from delineate.cli import app as commands
+from delineate.cli import model_commands as commands
 from delineate.cli.app import SETTABLE, run
 from delineate.config.reference import list_settings
 from delineate.errors import DataError, ModelFileError, PartialResultError, ResourceError
