@@ -79,6 +79,8 @@ def test_images_are_judged_at_their_own_resolution(run: tuple[Path, Path], tmp_p
     assert sides == [round(METRES / size) ** 2 for size in SIZES]
     dices = [image.scores["dice"] for image in found.scores.images]
     assert min(dice for dice in dices if dice is not None) > 0.8
+    assert found.data["resampling"].startswith("2 of 5 images were read at 0.5 m a pixel")
+    assert "2 of 5 images were read" in found.report_path.read_text(encoding="utf-8")
     # What predict writes is what was scored.
     name = data / "test" / "images" / "2.tif"
     predict(folder, name, out=tmp_path / "2.tif", device="cpu")
@@ -93,6 +95,7 @@ def test_native_is_worse_where_sizes_matter(run: tuple[Path, Path], tmp_path: Pa
     native = {"data": {"resolution": "native"}}
     found = evaluate(folder, data, out=tmp_path / "n", device="cpu", overrides=native)
     usual = evaluate(folder, data, out=tmp_path / "u", device="cpu")
+    assert found.data["resampling"] is None
     assert found.scores.pooled["dice"] != usual.scores.pooled["dice"]
     options = SceneOptions(resolution="native")
     name = data / "test" / "images" / "2.tif"

@@ -244,6 +244,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
         console.print(Text(f"warning: {alert}", style="bold yellow"))
     for choice in evaluation.choices:
         console.print(choice, markup=False, highlight=False)
+    if metrics["data"].get("resampling"):
+        console.print(f"pixels     {metrics['data']['resampling']}", highlight=False)
     if not metrics["data"].get("is_own", True):
         console.print(
             f"data       {metrics['data']['name']} is not what the model was made of: its results "
@@ -301,7 +303,7 @@ def print_prediction(summary: PredictionSummary, out: Path) -> None:
         if seams.mean is not None:
             seam = f"seam error {seams.mean:.2g} on average, {seams.largest:.2g} at most"
         print(
-            f"{scene.image}: {scene.num_tiles} {choice.tiling} tiles of {side} pixels "
+            f"{scene.image}: {_count(scene.num_tiles, f'{choice.tiling} tile')} of {side} pixels "
             f"({choice.reason}); {seam}"
         )
         if scene.resampling is not None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from delineate.files import digest_file
 from delineate.model_file import SegmentationModel
+from delineate.raster_windows import PixelSize, format_pixel_size
 
 if TYPE_CHECKING:
     from delineate.data.inventory import Sample
     from delineate.prediction.predictor import Predictor
+    from delineate.raster_windows import Grid
 
 
 def digest_samples(samples: Sequence[Sample]) -> str:
@@ -42,3 +44,19 @@ def describe_prediction(predictor: Predictor) -> dict[str, Any]:
         "blend": predictor.blend,
         "postprocessing": dict(predictor.postprocessing),
     }
+
+
+def describe_resampling(grids: Sequence[Grid | None], trained_at: PixelSize | None) -> str | None:
+    """Return in words what was done about the sizes of pixels; None where nothing was.
+
+    Args:
+        grids: Of each image, from its pixels to those that the network read.
+        trained_at: The size of these.
+    """
+    number = sum(grid is not None for grid in grids)
+    if not number or trained_at is None:
+        return None
+    return (
+        f"{number} of {len(grids)} images were read at {format_pixel_size(trained_at)} a pixel, as "
+        "the model was trained, and their probabilities resampled back"
+    )

@@ -227,6 +227,8 @@ class DataPart(_Part):
     """Of distances, where all files tell the size of a pixel."""
     is_own: bool = True
     """Whether the model was made of this data set, of its other splits."""
+    resampling: str | None = None
+    """What was done about images whose pixels are not of the size that the model was trained at."""
 
 
 class ModelPart(_Part):

@@ -19,6 +19,7 @@ from delineate.evaluation.alerts import find_alerts
 from delineate.evaluation.description import (
     describe_model,
     describe_prediction,
+    describe_resampling,
     digest_samples,
 )
 from delineate.evaluation.details import DetailCollector
@@ -201,6 +202,7 @@ def evaluate(
             "digest": digest,
             "unit": common_unit(spacings),
             "is_own": is_own,
+            "resampling": describe_resampling(grids, trained_at),
         },
         model=describe_model(loaded, model_path),
         prediction=describe_prediction(predictor),

@@ -266,6 +266,7 @@ def _making(evaluation: Evaluation) -> list[Markup]:
         ["Network", _name_network(architecture)],
         ["Tiles", f"{height} × {width} pixels, overlap {how['overlap']:g}, {how['blend']} blend"],
         ["Post-processing", ", ".join(steps) or "none"],
+        ["Pixel sizes", evaluation.data.get("resampling") or "as they are"],
         ["Model file, SHA-256", evaluation.model["digest"] or "not saved"],
         ["Data of this split, SHA-256", evaluation.data["digest"]],
     ]
