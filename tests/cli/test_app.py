@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import delineate
-from delineate.cli import model_commands as commands
+from delineate.cli import app as commands
+from delineate.cli import model_commands
 from delineate.cli.app import SETTABLE, run
 from delineate.config.reference import list_settings
 from delineate.errors import DataError, ModelFileError, PartialResultError, ResourceError
@@ -128,7 +129,7 @@ def test_flags_reach_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.update(arguments, data=data)
 
     monkeypatch.setattr("delineate.training.trainer.train", train)
-    monkeypatch.setattr(commands, "print_training", lambda result: None)
+    monkeypatch.setattr(model_commands, "print_training", lambda result: None)
     line = "train DATA --run R --time 10m --seed 3 --loss.gamma 3 --data.ignore 0 --data.ignore 1"
     assert run(line.split()) == 0
     assert seen == {
