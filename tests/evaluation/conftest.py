@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from delineate.evaluation.details import DetailCollector
-from delineate.evaluation.evaluate import choose_examples
+from delineate.evaluation.examples import choose_examples
 from delineate.evaluation.intervals import score_intervals
 from delineate.evaluation.result import Evaluation, Example
 from delineate.evaluation.scoring import LabelledImage, score_samples

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from delineate.evaluation.evaluate import choose_examples
+from delineate.evaluation.examples import choose_examples
 from delineate.evaluation.report import build_report, show
 from delineate.evaluation.result import Evaluation
 from delineate.task import TaskKind

@@ -16,6 +16,7 @@ from delineate.errors import DataError, PartialResultError, ResourceError, Shape
 from delineate.model_file import SegmentationModel
 from delineate.prediction import journal, scenes
 from delineate.prediction.predict import predict
+from delineate.prediction.scene_plan import MASK_BYTES
 from delineate.preprocessing import Preprocessing
 from delineate.raster_windows import RasterWriter, create_raster, open_raster
 from delineate.rasters import GeoReference, read_raster
@@ -302,7 +303,7 @@ def test_a_dry_run_tells_and_writes_nothing(tmp_path: Path) -> None:
     assert estimate.num_pixels == 130 * 170
     assert estimate.num_tiles >= 6 * 6
     assert estimate.seconds > 0
-    assert estimate.disk_bytes == int(2 * scenes.MASK_BYTES * 130 * 170)
+    assert estimate.disk_bytes == int(2 * MASK_BYTES * 130 * 170)
     assert not (tmp_path / "out").exists()
 
 

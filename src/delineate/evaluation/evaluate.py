@@ -23,17 +23,16 @@ from delineate.evaluation.description import (
     digest_samples,
 )
 from delineate.evaluation.details import DetailCollector
+from delineate.evaluation.examples import predict_examples
 from delineate.evaluation.image_counts import save_image_counts
 from delineate.evaluation.intervals import score_intervals
 from delineate.evaluation.model_card import write_model_card
 from delineate.evaluation.own_data import choose_folder, is_own_data
 from delineate.evaluation.report import build_report
-from delineate.evaluation.report_examples import picture_size, shrink_probs
-from delineate.evaluation.result import Evaluation, Example, Rank, SplitName
+from delineate.evaluation.result import Evaluation, SplitName
 from delineate.evaluation.scoring import (
     LabelledImage,
     ProbabilityPredictor,
-    SplitScores,
     score_samples,
 )
 from delineate.evaluation.slices import find_slices
@@ -68,9 +67,6 @@ if TYPE_CHECKING:
     from delineate.prediction.predictor import Predictor
     from delineate.raster_windows import Grid
     from delineate.task import Task
-
-NUM_EXAMPLES = 3
-"""Images shown of the best, of the middle and of the worst."""
 
 SECTIONS = ("task", "data", "evaluation", "prediction")
 """Sections of settings that an evaluation may be given."""
@@ -207,7 +203,7 @@ def evaluate(
         model=describe_model(loaded, model_path),
         prediction=describe_prediction(predictor),
         scores=scores,
-        examples=tuple(_examples(scores, images, grids, predictor)),
+        examples=tuple(predict_examples(scores, images, grids, predictor)),
         folder=folder,
         tuned_model=model_path if tune else None,
         choices=choices,
@@ -238,29 +234,6 @@ def write_evaluation(evaluation: Evaluation) -> None:
     is_own = evaluation.data.get("is_own", True)
     if is_own and (evaluation.folder.parent / FILE_NAME).is_file():
         write_model_card(evaluation.folder.parent)
-
-
-def choose_examples(
-    scores: Sequence[float | None], count: int = NUM_EXAMPLES
-) -> list[tuple[Rank, int]]:
-    """Return (rank, index) of the images to show, `count` of a kind, the worst first.
-
-    Images without a score are left out. Of few images, none is shown twice.
-    """
-    order = sorted(
-        (index for index, score in enumerate(scores) if score is not None),
-        key=lambda index: (cast(float, scores[index]), index),
-    )
-    # Of few images each kind gets its share, the worst first.
-    worst = order[: min(count, -(-len(order) // 3))]
-    best = order[len(worst) :][::-1][: min(count, -(-(len(order) - len(worst)) // 2))]
-    between = order[len(worst) : len(order) - len(best)]
-    start = max(0, (len(between) - count) // 2)
-    return [
-        *(("worst", index) for index in worst),
-        *(("median", index) for index in between[start : start + count]),
-        *(("best", index) for index in best[::-1]),
-    ]
 
 
 def _check_sections(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -345,18 +318,3 @@ def _postprocess(
 
     task, steps = predictor.task, predictor.postprocessing
     return (lambda mask: postprocess_mask(mask, task, **steps)) if any(steps.values()) else None
-
-
-def _examples(
-    scores: SplitScores, images: ImageCache, grids: Sequence[Grid | None], predictor: Predictor
-) -> Iterator[Example]:
-    """Predict the images to show once more, so that no other had to be kept."""
-    dices = [image.scores["dice"] for image in scores.images]
-    chosen = choose_examples(dices)
-    size = picture_size(predictor.task, len(chosen))
-    for rank, index in chosen:
-        pixels, target, valid = images[index]
-        probs = predictor.predict_probs(pixels, valid, grids[index])
-        name, mask = scores.images[index].name, predictor.mask(probs)
-        small = shrink_probs(probs, size)
-        yield Example(rank, name, dices[index], pixels, target, mask, small)

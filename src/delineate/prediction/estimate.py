@@ -12,7 +12,7 @@ from delineate.errors import DataError
 from delineate.files import free_space
 from delineate.prediction.request import Request
 from delineate.prediction.scene_options import open_scene
-from delineate.prediction.scenes import disk_bytes, plan_scene
+from delineate.prediction.scene_plan import disk_bytes, plan_scene
 from delineate.prediction.streaming import BATCHES_AHEAD
 from delineate.prediction.strips import memory_per_pixel
 from delineate.prediction.tile_choice import TileChoice, time_tile

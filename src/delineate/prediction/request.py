@@ -14,8 +14,9 @@ from delineate.model_file import SegmentationModel, find_model_file, read_model_
 from delineate.prediction.outputs import VECTOR_PRODUCTS, Job, names_file, plan_outputs
 from delineate.prediction.predictor import Predictor, load_predictor
 from delineate.prediction.scene_options import NO_OPTIONS, SceneOptions, check_options
+from delineate.prediction.scene_plan import check_names
 from delineate.prediction.scene_resolution import SizeComparison, compare_sizes
-from delineate.prediction.scenes import check_names, is_streamed
+from delineate.prediction.scenes import is_streamed
 from delineate.prediction.tile_choice import TileChoice, choose_tiles, wanted_tiling
 from delineate.prediction.unfinished import Unfinished, unfinished_folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from delineate.evaluation.evaluate import choose_examples
+from delineate.evaluation.examples import choose_examples
 from delineate.evaluation.image_counts import save_image_counts
 from delineate.evaluation.model_card import write_model_card
 from delineate.evaluation.report import build_report

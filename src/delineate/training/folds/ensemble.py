@@ -15,7 +15,8 @@ from delineate.errors import ModelFileError
 from delineate.evaluation.alerts import find_alerts
 from delineate.evaluation.description import describe_model, describe_prediction, digest_samples
 from delineate.evaluation.details import DetailCollector
-from delineate.evaluation.evaluate import choose_examples, write_evaluation
+from delineate.evaluation.evaluate import write_evaluation
+from delineate.evaluation.examples import choose_examples
 from delineate.evaluation.image_counts import save_image_counts
 from delineate.evaluation.intervals import score_intervals
 from delineate.evaluation.report_examples import picture_size, shrink_probs
