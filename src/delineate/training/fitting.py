@@ -166,9 +166,11 @@ def fit(
         history.conclude(
             outcome.best_epoch, outcome.reason, is_interrupted=interruption.is_requested
         )
-    except BaseException:
+    except BaseException as error:
         with suppress(DelineateError):  # it must not hide the error before
             history.close()
+            if isinstance(error, DelineateError):
+                prep.note("What came of it", [f"Failed: {error}."])
         raise
     history.close()
     prep.note(

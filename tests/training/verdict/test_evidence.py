@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from delineate.cli.app import run as run_command
+from delineate.errors import DataError
 from delineate.evaluation.model_card import read_verdict, write_model_card
 from delineate.metrics.confusion import ConfusionCounts
 from delineate.task import Task
+from delineate.training.loop import Loop
+from delineate.training.trainer import train
 from delineate.training.verdict.evidence import describe_classes, measure_borders
 
 
@@ -70,6 +73,19 @@ def test_findings_are_shown_in_the_terminal_the_plan_and_the_card(circles, tmp_p
     (finding,) = json.loads((run / "verdict.json").read_text())["findings"]
     assert finding["name"] == "too few steps"
     assert finding["advice"]["text"]
+
+
+def test_a_training_that_fails_says_why_in_its_plan(circles, tiny, tmp_path, monkeypatch):
+    def fail(self, length, schedule):
+        raise DataError("the loss was not finite, the last step had patches of 03, 07")
+
+    monkeypatch.setattr(Loop, "run", fail)
+    run = tmp_path / "run"
+    with pytest.raises(DataError):
+        train(circles, run=run, epochs=1, overrides=tiny)
+    plan = (run / "plan.md").read_text()
+    assert "## What came of it\n\n- Failed: the loss was not finite, the last step had" in plan
+    assert not (run / "verdict.json").exists()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"findings": 3}', '{"findings": ["a"]}', "{}"])
