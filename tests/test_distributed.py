@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from delineate import distributed
-from delineate.distributed import amp_dtype, choose_device
+from delineate.distributed import amp_dtype, choose_device, ran_out_of_memory
 from delineate.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -32,3 +32,20 @@ def test_cpu_precision_is_what_the_hardware_has(monkeypatch, has_bfloat16):
     if not has_bfloat16:
         with pytest.raises(UsageError, match=r"set training\.amp to auto or off"):
             amp_dtype(CPU, "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("could not create a primitive descriptor for a convolution"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (MemoryError("std::bad_alloc"), True),
+        (RuntimeError("shapes do not fit"), False),
+        (ValueError("DefaultCPUAllocator"), False),
+    ],
+)
+def test_row_11_the_ways_in_which_memory_runs_out_are_known(error, is_memory):
+    assert ran_out_of_memory(error) == is_memory

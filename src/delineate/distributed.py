@@ -9,6 +9,15 @@ from delineate.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
+# What comes as a plain RuntimeError: of the CPU's allocator, of oneDNN for its own buffers (what it
+# does not support it calls "a primitive descriptor"), and of libraries on a GPU.
+_NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "could not create a primitive\n",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
 Precision = Literal["auto", "bfloat16", "float16", "off"]
 
 
@@ -86,7 +95,6 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """Return whether torch raised an error because memory ran out, on a GPU or on the CPU."""
     import torch
 
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU's allocator has no exception of its own.
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, RuntimeError) and any(sign in f"{error}\n" for sign in _NO_MEMORY)

@@ -209,7 +209,7 @@ class Predictor:
             with torch.inference_mode():
                 logits: Tensor = self.engine(torch.from_numpy(tiles))
                 probs: NDArray[np.float32] = self.task.probs(logits).float().cpu().numpy()
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not ran_out_of_memory(error):
                 raise
             if len(tiles) == 1:

@@ -104,7 +104,7 @@ class Stepper:
         while True:
             try:
                 return self._try_step(batches)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not ran_out_of_memory(error):
                     raise
                 # What the traceback holds is freed where this block ends; then there is room.
