@@ -192,6 +192,13 @@ def test_nothing_is_advised_that_goes_back(odds, is_advised):
     assert ("--training.foreground-odds 0.1" in finding.advice.flags) == is_advised
 
 
+@pytest.mark.parametrize(("rate", "advised"), [(1e-7, "0.001"), (2e-3, "0.006")])
+def test_larger_steps_are_larger_than_those_that_were_made(rate, advised):
+    settings = {"training.learning_rate": rate}
+    (finding,) = judge(make_evidence(**CASES["plateau"][0], settings=settings))
+    assert f"--training.learning-rate {advised}" in finding.advice.flags
+
+
 def test_a_timed_training_is_told_how_long():
     seen = CASES["still rising"][0]
     (finding,) = judge(make_evidence(**seen, settings={"training.time": 90.0}))

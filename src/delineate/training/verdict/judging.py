@@ -75,11 +75,12 @@ def _fit_advice(advice: Advice, evidence: Evidence) -> Advice:
         "higher_rate": max(3 * rate, USUAL_RATE),
         "twice_the_time": f": --time {2 * time:.0f}s" if time else "",
     }
-    flags = tuple(flag.format_map(values) for flag in advice.flags)
+    # what depends on the settings moves on from them, whatever they are
+    fresh = (flag for flag in advice.flags if "{" in flag or not _is_so(flag, settings))
     return replace(
         advice,
         text=advice.text.format_map(values),
-        flags=tuple(flag for flag in flags if not _is_so(flag, settings)),
+        flags=tuple(flag.format_map(values) for flag in fresh),
     )
 
 
