@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ class EventFile:
             folder: Of the run.
             warn: Told, in a line, that writing has failed.
         """
-        host = socket.gethostname()
-        self._path = folder / f"events.out.tfevents.{int(time.time()):010d}.{host}.{os.getpid()}.0"
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+        # TensorBoard reads files in the order of their names; one second may see several.
+        paths = (folder / f"{name}.{number}" for number in count())
+        self._path = next(path for path in paths if not path.exists())
         self._warn = warn
         self._file: io.BufferedWriter | None = None
         try:
