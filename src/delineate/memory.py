@@ -34,6 +34,13 @@ def keep_freed_memory() -> Iterator[None]:
         library.malloc_trim(0)
 
 
+def release_freed_memory() -> None:
+    """Give back now what `keep_freed_memory` keeps, for others than the C library to take."""
+    library = _find_glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
 def _find_glibc() -> ctypes.CDLL | None:
     if sys.platform != "linux":
         return None

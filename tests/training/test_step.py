@@ -116,8 +116,8 @@ def test_row_11_out_of_memory_keeps_the_step_of_the_whole_batch(name, settings, 
             losses.append(stepper.step([batch, batch], 0.1))
         results.append((losses, [p.detach().clone() for p in network.parameters()]))
     assert memory.num_failures == 2  # at 7 and 4; the second step knows
-    assert len(said) == 2
-    assert "from now on 2 at a time" in said[1]
+    (sentence,) = said
+    assert "does not hold a batch of 7 patches: from now on 2 at a time" in sentence
     assert results[0][0] == pytest.approx(results[1][0], abs=1e-12)
     for whole, parts in zip(results[0][1], results[1][1], strict=True):
         torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)

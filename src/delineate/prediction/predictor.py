@@ -12,6 +12,7 @@ import numpy as np
 
 from delineate.distributed import ran_out_of_memory
 from delineate.errors import ResourceError, ShapeError, UsageError
+from delineate.memory import release_freed_memory
 from delineate.prediction.tile_workers import choose_workers, count_cores, side_by_side
 from delineate.tiling import Blend, Span, TilePlan, Tiling, plan_tiles
 
@@ -203,6 +204,23 @@ class Predictor:
         Raises:
             ResourceError: If a single tile does not fit into the device's memory.
         """
+        probs = self._try_tiles(tiles)
+        if probs is None:
+            release_freed_memory()
+            probs = self._try_tiles(tiles) if len(tiles) == 1 else None
+        if probs is not None:
+            return probs
+        if len(tiles) == 1:
+            height, width = tiles.shape[2:]
+            raise ResourceError(
+                f"a tile of {height}x{width} pixels does not fit into the device's memory; "
+                "choose a smaller tile size"
+            )
+        middle = len(tiles) // 2
+        return np.concatenate([self.tile_probs(tiles[:middle]), self.tile_probs(tiles[middle:])])
+
+    def _try_tiles(self, tiles: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return the probabilities of a batch; None where memory does not hold it."""
         import torch
 
         try:
@@ -212,16 +230,8 @@ class Predictor:
         except (RuntimeError, MemoryError) as error:
             if not ran_out_of_memory(error):
                 raise
-            if len(tiles) == 1:
-                height, width = tiles.shape[2:]
-                raise ResourceError(
-                    f"a tile of {height}x{width} pixels does not fit into the device's memory; "
-                    "choose a smaller tile size"
-                ) from error
-            middle = len(tiles) // 2
-        else:
-            return probs
-        return np.concatenate([self.tile_probs(tiles[:middle]), self.tile_probs(tiles[middle:])])
+            return None
+        return probs
 
 
 def as_batch(tiles: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

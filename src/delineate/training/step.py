@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from delineate.distributed import ran_out_of_memory
 from delineate.errors import ResourceError
 from delineate.losses.joint import joint_batch
+from delineate.memory import release_freed_memory
 from delineate.processes import ALONE, Team
 from delineate.training.objective import Loss, supervise_heads
 from delineate.training.spreading import spread_gradients
@@ -101,9 +102,11 @@ class Stepper:
         """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
+        former = self._part_size
         while True:
             try:
-                return self._try_step(batches)
+                loss = self._try_step(batches)
+                break
             except (RuntimeError, MemoryError) as error:
                 if not ran_out_of_memory(error):
                     raise
@@ -111,6 +114,9 @@ class Stepper:
                 reason = str(error).partition("\n")[0]
             self._refuse()
             self._halve(batches, reason)
+        if self._part_size != former:
+            self._tell_of_parts(max(len(batch["image"]) for batch in batches))
+        return loss
 
     def _try_step(self, batches: Sequence[Batch]) -> float | None:
         self._optimizer.zero_grad(set_to_none=True)
@@ -243,8 +249,12 @@ class Stepper:
                 "lower training.patch_size or model.width"
             )
         self._part_size = (size + 1) // 2
+        # What is kept for the next step of the same size is of no use now.
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+        release_freed_memory()
+
+    def _tell_of_parts(self, batch_size: int) -> None:
         if self._report is not None:
             caveat = (
                 "; batch norm sees a part at a time, group norm would see no difference"
@@ -254,9 +264,9 @@ class Stepper:
                 else ""
             )
             self._report(
-                f"memory does not hold a batch of {size} patches: from now on {self._part_size} "
-                "at a time are computed, and a step takes half as long again; loss and gradient "
-                f"stay those of the whole batch of {batch_size}{caveat}"
+                f"memory does not hold a batch of {batch_size} patches: from now on "
+                f"{self._part_size} at a time are computed, and a step takes half as long again; "
+                f"loss and gradient stay those of the whole batch{caveat}"
             )
 
     def _collecting_gradients(self, is_last: bool) -> AbstractContextManager[None]:
