@@ -12,7 +12,7 @@ import pytest
 import rasterio
 import torch
 
-from delineate.cli.display import print_prediction
+from delineate.cli.prediction_display import print_prediction
 from delineate.errors import ModelFileError
 from delineate.model_file import SegmentationModel, load_model, save_model
 from delineate.models import build_model

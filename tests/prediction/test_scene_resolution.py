@@ -14,7 +14,8 @@ from rasterio.crs import CRS
 from scipy import ndimage
 from torch import Tensor, nn
 
-from delineate.cli.display import describe_model, print_estimate, print_prediction
+from delineate.cli.info_display import describe_model
+from delineate.cli.prediction_display import print_estimate, print_prediction
 from delineate.errors import DataError, UsageError
 from delineate.model_file import SegmentationModel, info, load_model, save_model
 from delineate.models import build_model

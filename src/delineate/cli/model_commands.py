@@ -11,10 +11,10 @@ from delineate.cli.display import (
     print_comparison,
     print_cross_validation,
     print_evaluation,
-    print_info,
     print_training,
 )
 from delineate.cli.flags import Out, Overrides
+from delineate.cli.info_display import print_info
 from delineate.errors import UsageError
 from delineate.processes import speaks
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from delineate.cli.display import print_estimate, print_prediction
 from delineate.cli.flags import Overrides, split_names
+from delineate.cli.prediction_display import print_estimate, print_prediction
 from delineate.errors import UsageError
 
 
