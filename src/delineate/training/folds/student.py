@@ -1,12 +1,13 @@
 """A single network that learns from the out-of-fold predictions too, and how it compares.
 
 It is the network of the first fold once more, alike in all but its targets: the same images, the
-same beginning, the same length. So what it gains is what its teachers are worth, and the images
-that the fold has held out, which neither has learned from, can tell.
+same beginning, the same number of epochs or the same time. So what it gains is what its teachers
+are worth, and the images that the fold has held out, which neither has learned from, can tell.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from delineate.evaluation.image_counts import FILE_NAME as COUNTS
 from delineate.evaluation.image_counts import load_image_counts
 from delineate.evaluation.intervals import difference_intervals
+from delineate.recipes.plan_folder import NOTES
 from delineate.training.folds.fold import fold_folder, train_part
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ SHARE = 0.5
 """Of the loss, that the teachers' part has."""
 FOLD = 1
 """Whose images it holds out."""
+MOST_APART = 0.1
+"""Share by which the numbers of steps may differ in a fair comparison."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class StudentResult:
     """Of the network of the fold, which learned labels alone."""
     difference: Interval
     """Dice of the student less that of the other, with a bootstrap interval over groups."""
+    num_steps: int | None
+    """Steps of its training; None where its plan.md does not tell."""
+    plain_steps: int | None
+    """Those of the other, which a clock may have given more or fewer."""
 
     def describe(self) -> list[str]:
         """Return what is known of it, in sentences."""
@@ -52,6 +60,12 @@ class StudentResult:
         verdict = "no difference is shown"
         if self.difference.excludes_zero:
             verdict = "teaching helps" if points > 0 else "teaching harms"
+        steps, plain = self.num_steps or 0, self.plain_steps or 0
+        if abs(steps - plain) > MOST_APART * max(steps, plain):
+            verdict = (
+                f"which says nothing of teaching: the student has made {steps} steps in its time "
+                f"and the other {plain}"
+            )
         return [
             f"Student: Dice {self.dice:.4f} on the {self.num_images} images that fold {FOLD} holds "
             f"out; the network of the fold, alike but for its targets, {self.plain_dice:.4f}: "
@@ -94,4 +108,14 @@ def train_student(
         dice=mine.total.scores()["dice"],
         plain_dice=plain.total.scores()["dice"],
         difference=difference,
+        num_steps=_count_steps(folder),
+        plain_steps=_count_steps(fold_folder(run, FOLD)),
     )
+
+
+def _count_steps(run: Path) -> int | None:
+    """Return the number of steps that plan.md says a training has made."""
+    path = run / NOTES
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    found = re.findall(r"^- Ended after (\d+) steps?:", text, re.MULTILINE)
+    return int(found[-1]) if found else None
