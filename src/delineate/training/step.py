@@ -246,7 +246,8 @@ class Stepper:
         if size == 1:
             raise ResourceError(
                 f"a single patch of {height}x{width} pixels does not fit into memory ({reason}); "
-                "lower training.patch_size or model.width"
+                "lower training.patch_size or model.width, or training.batch_size, as a batch "
+                "that was too large may have left memory in pieces"
             )
         self._part_size = (size + 1) // 2
         # What is kept for the next step of the same size is of no use now.
