@@ -65,9 +65,11 @@ def _without(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def describe_pixel_size(size: Sequence[float] | None) -> str:
     """Return the size of pixels that a model was trained at, in words."""
+    from delineate.raster_windows import format_pixel_size
+
     if size is None:
         return "not known; images are taken as they are"
-    return formatdescribe_pixel_size((size[0], size[1]))
+    return format_pixel_size((size[0], size[1]))
 
 
 def _tuning(tuning: Mapping[str, Any]) -> str:
