@@ -86,6 +86,8 @@ def test_text_is_converted_by_the_one_validation() -> None:
         ("--training.batch-size --seed 3", "needs a value"),
         ("--data.legend 3", "--data.legend.NAME VALUE"),
         ("--loss.terms '[{'", "takes YAML"),
+        ("--training.patch-size 96", "takes 2 values, such as --training.patch-size 96 96; got 1"),
+        ("--data.split 0.8,0.2", "takes 3 values"),
     ],
 )
 def test_wrong_flags_say_what_to_do(line: str, message: str) -> None:

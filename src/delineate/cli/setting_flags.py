@@ -109,8 +109,14 @@ def _read(
         _store(overrides, (*setting.path, str(key)), parts[0] if len(parts) == 1 else parts)
     elif setting.shape == "list":
         parts = [convert(part) for value in values for part in value.split(",") if part]
+        number = setting.num_values
+        if number and len(parts) != number and values != ["none"]:
+            example = " ".join([parts[0]] * number if parts else ["VALUE"] * number)
+            raise UsageError(
+                f"{token} takes {number} values, such as {token} {example}; got {len(parts)}"
+            )
         is_none = values == ["none"] and type(None) in alternatives(setting.annotation)
-        _store(overrides, setting.path, None if is_none else parts, extend=not setting.num_values)
+        _store(overrides, setting.path, None if is_none else parts, extend=not number)
     else:
         _store(overrides, setting.path, convert(values[0]))
 
