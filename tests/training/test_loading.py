@@ -52,7 +52,7 @@ def wait():
     ("action", "words"),
     [
         (kill, r"ended .*shared memory probably ran out: .*--data\.num-workers 0"),
-        (wait, r"sent nothing for 5\.0 seconds: .*data\.worker_timeout.*--data\.num-workers 0"),
+        (wait, r"sent nothing for 3\.0 seconds: .*data\.worker_timeout.*--data\.num-workers 0"),
     ],
     ids=["killed", "hanging"],
 )
@@ -61,7 +61,7 @@ def test_row_8_a_loading_process_that_fails_ends_with_its_cause(
 ):
     run = tmp_path / "run"
     if action is wait:
-        settings["data"]["worker_timeout"] = 5.0
+        settings["data"]["worker_timeout"] = 3.0
     before = set(psutil.Process().children(recursive=True))
     start = time.monotonic()
     with monkeypatch.context() as patch:

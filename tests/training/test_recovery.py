@@ -121,20 +121,20 @@ def test_row_10_resuming_after_going_back_is_exact(circles, tiny, tmp_path, monk
     runs = [tmp_path / "whole", tmp_path / "cut"]
     with monkeypatch.context() as patch:
         fail_above(patch, 0.002)
-        train(circles, run=runs[0], epochs=3, seed=1, overrides=tiny)
+        train(circles, run=runs[0], epochs=2, seed=1, overrides=tiny)
     with monkeypatch.context() as patch:
         calls = fail_above(patch, 0.002)
 
         now = step_module.Stepper._try_step
 
         def cutting(self, batches):
-            if len(calls) == 30:
+            if len(calls) == 16:
                 raise InterruptedError
             return now(self, batches)
 
         patch.setattr(step_module.Stepper, "_try_step", cutting)
         with pytest.raises(InterruptedError):
-            train(circles, run=runs[1], epochs=3, seed=1, overrides=tiny)
+            train(circles, run=runs[1], epochs=2, seed=1, overrides=tiny)
     with monkeypatch.context() as patch:
         fail_above(patch, 0.002)
         train(run=runs[1], resume=True)
