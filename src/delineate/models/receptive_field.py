@@ -49,8 +49,6 @@ def source_interval(module: nn.Module, interval: Interval) -> Interval:
         TypeError: If there is no rule for the module.
     """
     low, high = interval
-    if isinstance(module, Composite):
-        return module.source_interval(interval)
     if isinstance(module, nn.Sequential):
         for child in reversed(module):
             interval = source_interval(child, interval)
@@ -74,6 +72,8 @@ def source_interval(module: nn.Module, interval: Interval) -> Interval:
             for value in (module.kernel_size, module.stride, module.padding, module.dilation)
         )
         return low * step - padding, high * step - padding + dilation * (size - 1)
+    if isinstance(module, Composite):  # last: looking a protocol up takes the longest
+        return module.source_interval(interval)
     raise TypeError(f"no receptive field rule for {type(module).__name__}")
 
 
