@@ -214,7 +214,7 @@ def test_row_9_a_bad_file_is_named_in_one_sentence(num_workers: int) -> None:
 def test_row_8_a_killed_worker_does_not_hang_and_names_the_cause() -> None:
     dataset = make_dataset(make_images())
     dataset._images = _Broken(make_images(), _kill)
-    message = r"memory .* data\.num_workers 0"
+    message = r"memory .* --data\.num-workers 0"
     with pytest.raises(ResourceError, match=message), explain_worker_errors():
         load(dataset, 1)
 
