@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from delineate.data.dataset import explain_worker_errors
 from delineate.errors import DataError, UsageError
 from delineate.memory import keep_freed_memory
 from delineate.model_file import FILE_NAME
@@ -158,7 +159,9 @@ def train_prepared(
         else:
             _announce(unfinished, prep, display)
         parts = assemble(prep, where, team)
-        outcome = fit(prep, parts, interruption, display, started, unfinished)
+        # Torch may tell of a killed process while an error before it is being dealt with.
+        with explain_worker_errors():
+            outcome = fit(prep, parts, interruption, display, started, unfinished)
         if team.is_main:
             write_results(prep, outcome.best)
         interruption.settle()
