@@ -14,16 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from delineate.errors import DataError, ShapeError, UsageError
+from delineate.pixel_statistics import SMALLEST_STD, PixelStatistics
 
 Pixels = NDArray[Any]
 
-SMALLEST_STD = 1e-3
-"""Share of the value range below which a channel counts as constant and is not stretched."""
-
 # Luma weights of ITU-R BT.601, https://www.itu.int/rec/R-REC-BT.601
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-_BLOCK_VALUES = 1 << 22
-_RANGE_PERCENTILES = (0.5, 99.5)
 
 
 def convert_channels(pixels: Pixels, in_channels: int) -> Pixels:
@@ -172,7 +168,7 @@ class Preprocessing:
             )
         if self.kind == "dataset":
             return self
-        statistics = _Statistics()
+        statistics = PixelStatistics()
         for pixels, valid in windows:
             converted = self._clip_raw(convert_channels(pixels, self.in_channels))
             statistics.update(converted if valid is None else converted[valid][:, None])
@@ -300,11 +296,11 @@ def measure_preprocessing(
     Raises:
         DataError: If there is no image, or types or channels do not go together.
     """
-    groups: dict[int, _Statistics] = {}
+    groups: dict[int, PixelStatistics] = {}
     dtypes: set[str] = set()
     for pixels in images:
         dtypes.add(str(pixels.dtype))
-        groups.setdefault(pixels.shape[2], _Statistics()).update(pixels)
+        groups.setdefault(pixels.shape[2], PixelStatistics()).update(pixels)
     if not groups:
         raise DataError("there is no training image to measure; give at least one")
     if len(dtypes) > 1:
@@ -313,7 +309,7 @@ def measure_preprocessing(
             "values cannot be compared; convert all images to one of them"
         )
     in_channels = _choose_channels(groups)
-    total = _Statistics()
+    total = PixelStatistics()
     for statistics in groups.values():
         total.merge(statistics.converted(in_channels))
     dtype = dtypes.pop()
@@ -322,7 +318,7 @@ def measure_preprocessing(
     return Preprocessing(in_channels, value_range, mean, std, kind, dtype)
 
 
-def _choose_channels(groups: Mapping[int, _Statistics]) -> int:
+def _choose_channels(groups: Mapping[int, PixelStatistics]) -> int:
     counts = set(groups)
     if counts <= {1, 2} and (1 in counts or groups[2].is_constant(1)):
         return 1
@@ -339,87 +335,6 @@ def _choose_channels(groups: Mapping[int, _Statistics]) -> int:
         f"training images have {', '.join(map(str, sorted(counts)))} channels; "
         "all should have the same number, so convert or leave out the others"
     )
-
-
-class _Statistics:
-    """Sums over pixels of images with the same number of channels."""
-
-    def __init__(self) -> None:
-        self.counts = self.sums = self.squares = np.zeros(0)
-        self.lows = self.highs = np.zeros(0)
-        self.low, self.high = np.inf, -np.inf
-        self.has_equal_colours = True
-
-    def update(self, pixels: Pixels) -> None:
-        channels = pixels.shape[2]
-        if not self.counts.size:
-            self.counts, self.sums, self.squares = np.zeros((3, channels))
-            self.lows, self.highs = np.full(channels, np.inf), np.full(channels, -np.inf)
-        is_float = np.issubdtype(pixels.dtype, np.floating)
-        rows_per_block = max(1, _BLOCK_VALUES // max(1, pixels.shape[1] * channels))
-        for row in range(0, pixels.shape[0], rows_per_block):
-            block = pixels[row : row + rows_per_block].reshape(-1, channels)
-            self.has_equal_colours = self.has_equal_colours and bool(
-                channels >= 3 and (block[:, :1] == block[:, 1:3]).all()
-            )
-            values = block.astype(np.float64)
-            finite = np.isfinite(values) if is_float else np.ones(values.shape, bool)
-            self.counts += finite.sum(axis=0)
-            self.lows = np.minimum(self.lows, values.min(axis=0, where=finite, initial=np.inf))
-            self.highs = np.maximum(self.highs, values.max(axis=0, where=finite, initial=-np.inf))
-            values[~finite] = 0
-            self.sums += values.sum(axis=0)
-            self.squares += np.einsum("nc,nc->c", values, values)
-        if pixels.dtype != np.uint8:
-            self._widen_range(pixels)
-
-    def _widen_range(self, pixels: Pixels) -> None:
-        # Every n-th row and column: percentiles need a sample, not each pixel.
-        step = max(1, round((pixels.shape[0] * pixels.shape[1] / 65536) ** 0.5))
-        sample = pixels[::step, ::step].astype(np.float64)
-        sample = sample[np.isfinite(sample)]
-        if sample.size:
-            low, high = np.percentile(sample, _RANGE_PERCENTILES)
-            self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
-
-    def is_constant(self, channel: int) -> bool:
-        return bool(self.lows[channel] == self.highs[channel])
-
-    def converted(self, in_channels: int) -> _Statistics:
-        """Return the sums of the same images after `convert_channels`."""
-        if self.counts.size == in_channels:
-            return self
-        out = _Statistics()
-        chosen = [0] * in_channels if in_channels == 1 or self.counts.size < 3 else [0, 1, 2]
-        for name in ("counts", "sums", "squares", "lows", "highs"):
-            setattr(out, name, getattr(self, name)[chosen])
-        out.low, out.high = self.low, self.high
-        return out
-
-    def merge(self, other: _Statistics) -> None:
-        if not self.counts.size:
-            self.counts, self.sums, self.squares = np.zeros((3, other.counts.size))
-        self.counts = self.counts + other.counts
-        self.sums = self.sums + other.sums
-        self.squares = self.squares + other.squares
-        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
-
-    def value_range(self) -> tuple[float, float]:
-        if not np.isfinite(self.low):
-            return 0.0, 1.0
-        return self.low, self.high if self.high > self.low else self.low + 1.0
-
-    def normalisation(
-        self, value_range: tuple[float, float]
-    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return mean and standard deviation in shares of the value range."""
-        low, width = value_range[0], value_range[1] - value_range[0]
-        counts = np.maximum(self.counts, 1)
-        means = np.where(self.counts > 0, self.sums / counts, low)
-        variances = np.maximum(self.squares / counts - means**2, 0)
-        stds = np.sqrt(variances) / width
-        stds = np.where(stds < SMALLEST_STD, 1.0, stds)
-        return tuple(((means - low) / width).tolist()), tuple(stds.tolist())
 
 
 def _normalise(

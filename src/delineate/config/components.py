@@ -163,7 +163,7 @@ class ClDiceLossConfig(Config):
     """Pixels added to numerator and denominator."""
 
 
-SingleLossConfig = Annotated[
+_SingleLoss = (
     DiceLossConfig
     | FocalLossConfig
     | FocalDiceLossConfig
@@ -172,9 +172,9 @@ SingleLossConfig = Annotated[
     | CrossEntropyLossConfig
     | CrossEntropyDiceLossConfig
     | BoundaryLossConfig
-    | ClDiceLossConfig,
-    Field(discriminator="name"),
-]
+    | ClDiceLossConfig
+)
+SingleLossConfig = Annotated[_SingleLoss, Field(discriminator="name")]
 
 
 class LossTerm(Config):
@@ -195,16 +195,4 @@ class WeightedSumLossConfig(Config):
     """The terms and their weights."""
 
 
-LossConfig = Annotated[
-    DiceLossConfig
-    | FocalLossConfig
-    | FocalDiceLossConfig
-    | TverskyLossConfig
-    | FocalTverskyLossConfig
-    | CrossEntropyLossConfig
-    | CrossEntropyDiceLossConfig
-    | BoundaryLossConfig
-    | ClDiceLossConfig
-    | WeightedSumLossConfig,
-    Field(discriminator="name"),
-]
+LossConfig = Annotated[_SingleLoss | WeightedSumLossConfig, Field(discriminator="name")]

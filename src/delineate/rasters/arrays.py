@@ -75,7 +75,7 @@ def _open_member(archive: zipfile.ZipFile, name: str, path: Path) -> IO[bytes]:
     try:
         return archive.open(name)
     except RuntimeError as error:
-        # Also NotImplementedError: encrypted, or packed in a way that the library does not know.
+        # Encrypted, or packed in a way that the library does not know.
         raise UnreadableFileError(
             f"{path} holds {name} so that it cannot be unpacked ({error}); save it by numpy.savez"
         ) from error
