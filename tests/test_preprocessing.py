@@ -187,7 +187,7 @@ class TestMeasurement:
     def test_large_images_are_summed_in_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         image = noise((50, 11, 3), np.uint16, 60_000)
         whole = measure_preprocessing([image])
-        monkeypatch.setattr("delineate.preprocessing._BLOCK_VALUES", 70)
+        monkeypatch.setattr("delineate.pixel_statistics._BLOCK_VALUES", 70)
         blocks = measure_preprocessing([image])
         np.testing.assert_allclose(blocks.mean, whole.mean, rtol=1e-12)
         np.testing.assert_allclose(blocks.std, whole.std, rtol=1e-12)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from delineate.config import Settings, build_settings, flatten_settings, read_settings
-from delineate.data.cache import ImageCache
 from delineate.data.fingerprint.builder import CLIPPED, build_fingerprint, total_variation
 from delineate.data.fingerprint.fingerprint import Fingerprint
 from delineate.data.fingerprint.image import measure_image
@@ -169,7 +168,7 @@ def make_plan(
     source = f"{config} and the options" if config else "the settings"
     settings = build_settings(lay_over(recipe_settings, wanted), source)
     read = read_data(data, settings, joins_validation=joins_validation)
-    fingerprint = measure_fingerprint(read.inventory, read.images, read.preprocessing)
+    fingerprint = measure_fingerprint(read)
     facts = Facts(
         fingerprint,
         Wishes(
@@ -262,20 +261,20 @@ def read_recipe(recipe: str) -> dict[str, Any]:
     raise UnknownNameError("recipe", recipe, [*RECIPES, "FILE.yaml"])
 
 
-def measure_fingerprint(
-    inventory: Inventory, images: ImageCache, preprocessing: Preprocessing
-) -> Fingerprint:
+def measure_fingerprint(read: ReadData) -> Fingerprint:
     """Return the fingerprint of the training images, as it was measured before where it was."""
-    digest = digest_inventory(inventory)
+    digest = digest_inventory(read.inventory)
     return recall_fingerprint(
-        images,
-        in_channels=preprocessing.in_channels,
+        read.images,
+        in_channels=read.preprocessing.in_channels,
+        spacing=read.spacing,
         digest=digest,
-        measure=lambda: _measure_images(images, preprocessing, digest),
+        measure=lambda: _measure_images(read, digest),
     )
 
 
-def _measure_images(images: ImageCache, preprocessing: Preprocessing, digest: str) -> Fingerprint:
+def _measure_images(read: ReadData, digest: str) -> Fingerprint:
+    images, preprocessing = read.images, read.preprocessing
     top, bottom, left, right = (tuple(map(int, side)) for side in images.side_counts)
     measurements = (
         (
@@ -296,6 +295,7 @@ def _measure_images(images: ImageCache, preprocessing: Preprocessing, digest: st
         len(images),
         digest=digest,
         dtype=str(preprocessing.dtype),
+        spacing=read.spacing,
         top_bottom_difference=total_variation(top, bottom),
         left_right_difference=total_variation(left, right),
     )

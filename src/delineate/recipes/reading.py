@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +42,8 @@ class ReadData:
     validation_grids: tuple[Grid | None, ...]
     resolution: Resolution
     """At what pixel size the network learns."""
+    spacing: tuple[float, ...]
+    """Sides of the pixels, in metres, of the training images that tell them."""
 
 
 def check_there(data: Path) -> None:
@@ -88,8 +91,9 @@ def read_data(
             )
     limit = settings.data.cache_gib / count_local_processes()
     paths = [sample.image for sample in inventory.of("train")]
+    sizes = [] if memory is not None else read_sizes(paths)
     resolution = (
-        choose_resolution(paths, read_sizes(paths), settings.data.resolution)
+        choose_resolution(paths, sizes, settings.data.resolution)
         if memory is None
         else Resolution(memory.preprocessing.pixel_size, 0, "as when training began")
     )
@@ -121,4 +125,5 @@ def read_data(
             grid_to(sample.image, resolution.pixel_size) for sample in inventory.of("val")
         ),
         resolution=resolution,
+        spacing=tuple(math.sqrt(size[0] * size[1]) for size in sizes if size is not None),
     )

@@ -18,7 +18,7 @@ from delineate.task import Task
 TASK = Task("binary", ("cell",))
 
 
-def make_fingerprint(targets, pixels=None):
+def make_fingerprint(targets, pixels=None, task=TASK, **facts):
     rng = np.random.default_rng(0)
     measured = [
         (
@@ -27,7 +27,7 @@ def make_fingerprint(targets, pixels=None):
                 if pixels is None
                 else pixels[index],
                 target,
-                TASK,
+                task,
                 in_channels=3,
                 index=index,
             ),
@@ -35,7 +35,7 @@ def make_fingerprint(targets, pixels=None):
         )
         for index, target in enumerate(targets)
     ]
-    return build_fingerprint(measured, TASK, len(measured), digest="0" * 64, dtype="uint8")
+    return build_fingerprint(measured, task, len(measured), digest="0" * 64, dtype="uint8", **facts)
 
 
 def squares(*corners, side=10, size=(64, 96)):
@@ -71,6 +71,37 @@ def test_channels_tell_inside_from_the_rest_and_image_from_image():
     assert channel.foreground_mean == pytest.approx(140, abs=2)
     assert channel.between_images == pytest.approx(1, abs=0.02)
     assert channel.percentiles["95"] <= 220
+    assert channel.background_mean == pytest.approx(100, abs=2)
+    assert channel.background_percentiles["99.5"] == 180
+
+
+@pytest.mark.parametrize(
+    ("task", "make"),
+    [
+        (TASK, lambda target: target),
+        (Task("multiclass", ("ground", "roof"), background="ground"), lambda target: target),
+        (Task("multiclass", ("roof", "ground"), background="ground"), lambda target: 1 - target),
+        (Task("multilabel", ("a", "b")), lambda target: np.stack([target * 0, target])),
+    ],
+)
+def test_the_background_is_what_no_foreground_class_has(task, make):
+    target = squares((5, 5), (40, 60))
+    pixels = np.where(target[..., None] == 1, 200, 50).astype(np.uint8).repeat(3, axis=2)
+    channel = make_fingerprint([make(target)], [pixels], task).channels[0]
+    assert (channel.background_mean, channel.background_std) == (50, 0)
+    assert (channel.foreground_mean, channel.foreground_std) == (200, 0)
+
+
+def test_thinness_is_one_over_the_width_of_a_line():
+    target = np.zeros((64, 96), np.uint8)
+    target[30:35, 3:93] = 1
+    found = make_fingerprint([target]).classes["cell"]
+    assert found.thinness == pytest.approx(1 / 5, abs=0.01)
+
+
+def test_spacing_is_that_of_the_files_which_tell_it():
+    assert make_fingerprint([squares()]).spacing == {}
+    assert make_fingerprint([squares()], spacing=[0.3, 0.5, 0.5]).spacing["50"] == 0.5
 
 
 def test_nothing_in_the_foreground_is_no_error():
@@ -78,6 +109,8 @@ def test_nothing_in_the_foreground_is_no_error():
     assert found.empty_share == 1
     assert found.classes["cell"].area == {}
     assert found.channels[0].foreground_mean is None
+    full = make_fingerprint([np.ones((30, 30), np.uint8)])
+    assert full.channels[0].background_mean is None
 
 
 def test_a_fingerprint_survives_its_file(tmp_path):
@@ -88,7 +121,7 @@ def test_a_fingerprint_survives_its_file(tmp_path):
     assert Fingerprint.from_dict(json.loads(path.read_text())) == found
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 1}', '{"format_version": 2}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 1}', '{"format_version": 3}'])
 def test_another_file_is_refused(tmp_path, text):
     path = tmp_path / "fingerprint.json"
     path.write_text(text)

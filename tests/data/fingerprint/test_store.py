@@ -38,14 +38,15 @@ def recall(tmp_path, monkeypatch, measured):
     """Recall a fingerprint; returns it and whether it had to be measured."""
     monkeypatch.setenv("DELINEATE_CACHE", str(tmp_path))
 
-    def run(images, digest="first", in_channels=1):
+    def run(images, digest="first", in_channels=1, spacing=()):
         calls = []
 
         def measure():
             calls.append(1)
             return replace(measured, digest=digest)
 
-        found = recall_fingerprint(images, in_channels=in_channels, digest=digest, measure=measure)
+        facts = {"in_channels": in_channels, "spacing": spacing, "digest": digest}
+        found = recall_fingerprint(images, **facts, measure=measure)
         return found, bool(calls)
 
     return run
@@ -71,6 +72,12 @@ def test_the_same_content_is_measured_once(recall, measured):
 def test_what_differs_is_measured_again(recall, other, in_channels):
     recall(Images(["0a", "0b"]))
     assert recall(other, in_channels=in_channels)[1]
+
+
+def test_other_sizes_of_pixels_are_measured_again(recall):
+    recall(Images(["0a"]), spacing=(0.5,))
+    assert recall(Images(["0a"]), spacing=(0.6,))[1]
+    assert not recall(Images(["0a"]), spacing=(0.5,))[1]
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "foreign"])

@@ -84,6 +84,7 @@ class FingerprintBuilder:
             widths=shapes.widths[chosen],
             extents=shapes.extents[chosen],
             boundary_pixels=shapes.boundary_pixels,
+            skeleton_pixels=shapes.skeleton_pixels,
             num_pixels=shapes.num_pixels,
             num_touching=round(shapes.num_touching * share),
             contrast=shapes.contrast,
@@ -94,10 +95,18 @@ class FingerprintBuilder:
         *,
         digest: str,
         dtype: str,
+        spacing: Sequence[float] = (),
         top_bottom_difference: float = 0.0,
         left_right_difference: float = 0.0,
     ) -> Fingerprint:
         """Return the fingerprint of the images added.
+
+        Args:
+            digest: Of the files.
+            dtype: Of the pixels.
+            spacing: Side of a pixel, in metres, of the images that tell it.
+            top_bottom_difference: See `Fingerprint`.
+            left_right_difference: See `Fingerprint`.
 
         Raises:
             DataError: If no image was added.
@@ -118,6 +127,7 @@ class FingerprintBuilder:
             num_groups=len(set(self._groups)),
             heights=_quantiles(heights),
             widths=_quantiles(widths),
+            spacing=_quantiles(np.array(spacing, dtype=np.float64)),
             num_pixels=int((heights * widths).sum()),
             class_shares={
                 name: int(count) / total
@@ -137,11 +147,14 @@ class FingerprintBuilder:
     def _describe_channels(self) -> tuple[ChannelStatistics, ...]:
         values = np.concatenate(self._values)
         foreground = np.concatenate(self._foreground_values)
+        is_outside = ~np.isin(np.concatenate(self._labels), self._foreground_labels())
         means = np.stack(self._image_means) if self._image_means else values[:0]
         described = []
         for channel in range(values.shape[1]):
             own = values[:, channel][np.isfinite(values[:, channel])]
             inside = foreground[:, channel][np.isfinite(foreground[:, channel])]
+            outside = values[is_outside, channel]
+            outside = outside[np.isfinite(outside)]
             std = float(own.std()) if own.size else 0.0
             edges = _bin_edges(own)
             clipped = np.clip(own, *np.percentile(own, CLIPPED)) if own.size else own
@@ -153,6 +166,9 @@ class FingerprintBuilder:
                     foreground_mean=float(inside.mean()) if inside.size else None,
                     foreground_std=float(inside.std()) if inside.size else None,
                     foreground_percentiles=_quantiles(inside),
+                    background_mean=float(outside.mean()) if outside.size else None,
+                    background_std=float(outside.std()) if outside.size else None,
+                    background_percentiles=_quantiles(outside),
                     histogram=_count_bins(own, edges),
                     foreground_histogram=_count_bins(inside, edges),
                     between_images=float(np.nanstd(means[:, channel])) / std if std > 0 else 0.0,
@@ -161,6 +177,11 @@ class FingerprintBuilder:
                 )
             )
         return tuple(described)
+
+    def _foreground_labels(self) -> list[int]:
+        """Return the labels, as `ImageMeasurement.labels` has them, of foreground classes."""
+        shift = 0 if self._task.kind == "multiclass" else 1
+        return [index + shift for index in self._task.foreground]
 
     def _measure_information(self) -> dict[str, float]:
         """Return what pixels tell of their class, as they are and normalised image by image."""
@@ -186,6 +207,7 @@ class FingerprintBuilder:
         areas = np.concatenate([shapes.areas for shapes in images]) if images else np.empty(0)
         widths = np.concatenate([shapes.widths for shapes in images]) if images else np.empty(0)
         extents = np.concatenate([shapes.extents for shapes in images]) if images else np.empty(0)
+        num_pixels = max(1, sum(shapes.num_pixels for shapes in images))
         contrasts = [shapes.contrast for shapes in images if shapes.contrast is not None]
         measured = max(1, sum(len(shapes.areas) for shapes in images))
         return ClassStatistics(
@@ -202,9 +224,9 @@ class FingerprintBuilder:
             width=_quantiles(widths),
             extent=_quantiles(extents),
             elongation=_weighted_median(areas / np.square(widths), areas),
+            thinness=sum(shapes.skeleton_pixels for shapes in images) / num_pixels,
             typical_width=_weighted_median(widths, areas),
-            boundary_share=sum(shapes.boundary_pixels for shapes in images)
-            / max(1, sum(shapes.num_pixels for shapes in images)),
+            boundary_share=sum(shapes.boundary_pixels for shapes in images) / num_pixels,
             touching_share=sum(shapes.num_touching for shapes in images) / measured,
             contrast=float(np.median(contrasts)) if contrasts else None,
         )

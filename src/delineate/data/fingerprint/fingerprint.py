@@ -11,7 +11,7 @@ from typing import Any
 from delineate.errors import DataError
 from delineate.files import write_text
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FILE_NAME = "fingerprint.json"
 Quantiles = dict[str, float]
 """Percentile, as "50" or "99.5", to value."""
@@ -37,6 +37,10 @@ class ChannelStatistics:
     """None where no image has foreground."""
     foreground_std: float | None
     foreground_percentiles: Quantiles
+    background_mean: float | None
+    """Of the pixels outside of the foreground; None where there are none."""
+    background_std: float | None
+    background_percentiles: Quantiles
     histogram: Histogram
     foreground_histogram: Histogram
     """With the same edges."""
@@ -71,6 +75,8 @@ class ClassStatistics:
     """Median length of the objects in widths, by area: about 2 for a disc, more for lines.
 
     Weighted by area: what most of the class's pixels belong to."""
+    thinness: float
+    """Length of the skeleton, in pixels, against the area: one over the width of a line."""
     typical_width: float
     """Median width, in pixels, of the object that a pixel of the class belongs to."""
     boundary_share: float
@@ -95,6 +101,8 @@ class Fingerprint:
     num_groups: int
     heights: Quantiles
     widths: Quantiles
+    spacing: Quantiles
+    """Side of a pixel, in metres, of the files that tell it; empty where none does."""
     num_pixels: int
     class_shares: dict[str, float]
     """Share of the valid pixels; binary sets name the background too."""

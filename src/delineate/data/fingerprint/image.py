@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from delineate.morphology import dilate, distance_map, label_components
+from delineate.morphology import dilate, distance_map, label_components, skeleton
 from delineate.preprocessing import convert_channels
 from delineate.randomness import generator_for
 from delineate.task import Task
@@ -39,6 +39,8 @@ class ObjectShapes:
     """Longer sides of the bounding boxes, in pixels, (N,)."""
     boundary_pixels: int
     """Pixels of the class that have a 4-neighbour outside of it."""
+    skeleton_pixels: int
+    """Of the class; what its skeleton is long."""
     num_pixels: int
     num_touching: int
     """Measured objects that another one is near."""
@@ -204,6 +206,7 @@ def _measure_objects(
         widths=widths,
         extents=_measure_extents(labels)[chosen - 1],
         boundary_pixels=int((distances == 1)[mask].sum()),
+        skeleton_pixels=int(skeleton(mask).sum()),
         num_pixels=int(mask.sum()),
         num_touching=_count_touching(labels, mask, chosen),
         contrast=_measure_contrast(mask, valid, pixels),

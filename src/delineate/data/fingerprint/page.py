@@ -70,6 +70,7 @@ def _tiles(fingerprint: Fingerprint) -> Markup:
                 str(fingerprint.in_channels),
                 f"of {fingerprint.dtype}; texture {fingerprint.texture:.2f} (0 smooth, 1 noise)",
             ),
+            Tile("pixel", *_describe_spacing(fingerprint.spacing)),
             Tile("without foreground", f"{fingerprint.empty_share:.0%}", "of the images"),
         ]
     )
@@ -83,6 +84,13 @@ def _groups(fingerprint: Fingerprint) -> str:
 
 def _span(quantiles: Quantiles) -> str:
     return f"{quantiles['0.5']:.0f} to {quantiles['99.5']:.0f}"
+
+
+def _describe_spacing(spacing: Quantiles) -> tuple[str, str]:
+    if not spacing:
+        return "unknown", "the files do not tell its size on the ground"
+    low, high = spacing["0.5"], spacing["99.5"]
+    return f"{spacing['50']:.3g} m", f"a side; {low:.3g} to {high:.3g} m"
 
 
 def _shares(fingerprint: Fingerprint) -> Markup:
@@ -100,6 +108,7 @@ def _objects(fingerprint: Fingerprint) -> Markup:
         "width",
         "longer side",
         "elongation",
+        "skeleton",
         "boundary",
         "touching",
         "contrast",
@@ -108,7 +117,8 @@ def _objects(fingerprint: Fingerprint) -> Markup:
     caption = (
         "Objects are 8-connected parts. Area and longer side of the bounding box: median, in "
         "pixels (5th to 95th percentile); width is that of the object a pixel belongs to. "
-        "Elongation: length in widths. Boundary: share of the class's pixels on its edge. "
+        "Elongation: length in widths. Skeleton: its length against the area. Boundary: share of "
+        "the class's pixels on its edge. "
         "Touching: share of objects within two pixels of another. Contrast to the surroundings, "
         "in standard deviations."
     )
@@ -117,7 +127,7 @@ def _objects(fingerprint: Fingerprint) -> Markup:
 
 def _describe(one: ClassStatistics) -> tuple[str, ...]:
     if not one.num_objects:
-        return ("0 %", "0", *("–",) * 8)
+        return ("0 %", "0", *("–",) * 9)
     return (
         f"{one.image_share:.0%}",
         f"{one.num_objects:,}",
@@ -126,6 +136,7 @@ def _describe(one: ClassStatistics) -> tuple[str, ...]:
         f"{one.typical_width:.1f}",
         f"{one.extent['50']:.0f} ({one.extent['5']:.0f}–{one.extent['95']:.0f})",
         f"{one.elongation:.1f}",
+        f"{one.thinness:.1%}",
         f"{one.boundary_share:.0%}",
         f"{one.touching_share:.0%}",
         "–" if one.contrast is None else f"{one.contrast:.2f}",
@@ -158,6 +169,13 @@ def _channels(fingerprint: Fingerprint) -> Markup:
             f"{channel.between_images:.0%} of the spread lies between images; clipped to the 0.5th "
             f"and 99.5th percentile the deviation is {channel.clipped_std:.4g}"
         )
+        sides = (
+            ("inside", channel.foreground_mean, channel.foreground_std),
+            ("outside of", channel.background_mean, channel.background_std),
+        )
+        for where, mean, std in sides:
+            if mean is not None and std is not None:
+                caption += f"; {where} the foreground mean {mean:.4g}, deviation {std:.4g}"
         drawings.append(
             figure(
                 plot_bars(

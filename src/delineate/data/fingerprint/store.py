@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
@@ -29,17 +29,23 @@ MOST_KEPT = 200
 
 
 def recall_fingerprint(
-    images: ImageCache, *, in_channels: int, digest: str, measure: Callable[[], Fingerprint]
+    images: ImageCache,
+    *,
+    in_channels: int,
+    spacing: Sequence[float],
+    digest: str,
+    measure: Callable[[], Fingerprint],
 ) -> Fingerprint:
     """Return the fingerprint of images, measured only where the same were not measured before.
 
     Args:
         images: The training split.
         in_channels: Channels that the images are converted to.
+        spacing: Sides of the pixels, in metres, which headers say and not the pixels.
         digest: The fingerprint's `digest`, which names files rather than their content.
         measure: Measures them.
     """
-    path = cache_folder() / "fingerprints" / f"{_digest(images, in_channels)}.json"
+    path = cache_folder() / "fingerprints" / f"{_digest(images, in_channels, spacing)}.json"
     kept = _load(path)
     if kept is None:
         kept = measure()
@@ -58,7 +64,7 @@ def cache_folder() -> Path:
         return Path(tempfile.gettempdir()) / "delineate"
 
 
-def _digest(images: ImageCache, in_channels: int) -> str:
+def _digest(images: ImageCache, in_channels: int, spacing: Sequence[float]) -> str:
     """Return a digest of all that a measurement depends on, this program included."""
     task = images.task
     document = [
@@ -66,6 +72,7 @@ def _digest(images: ImageCache, in_channels: int) -> str:
         FORMAT_VERSION,
         [task.kind, task.class_names, task.background, task.ignore_index],
         in_channels,
+        list(spacing),
         [
             (content, sample.group)
             for content, sample in zip(images.contents, images.samples, strict=True)
